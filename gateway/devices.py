@@ -1,0 +1,31 @@
+"""GPUs as the platform sees them: an opaque id, a place, a kind.
+
+Owns the values. Must not know NVML, Docker or who holds what.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Device:
+    """One GPU. `id` is opaque and stable (an NVML UUID here); `index` is for people and may change.
+
+    `memory` is in bytes. `problem` says why it must not be granted, or is None.
+    """
+
+    id: str
+    index: int
+    model: str
+    memory: int
+    node: str = "local"
+    problem: str | None = None
+
+
+@dataclass(frozen=True)
+class DeviceRequest:
+    """How many devices are wanted, at least 1, and optionally exactly which ones."""
+
+    count: int
+    ids: tuple[str, ...] = ()

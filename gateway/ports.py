@@ -1,0 +1,187 @@
+"""The seams: what the use cases ask of the world, in the product's words.
+
+Owns the contracts; adapters live in folders named after their technology. Must not import any.
+Every method of `Backend` is asynchronous and may be slow; every method of `Store` is synchronous,
+short, and called off the event loop.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Protocol
+
+from gateway.devices import Device
+from gateway.leases import Lease
+from gateway.users import Account, User
+from gateway.workspaces import Container, ContainerSpec, Workspace
+
+Now = Callable[[], datetime]
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class ContainerEnd:
+    """A container of ours ended: why, as far as the backend knows."""
+
+    workspace_id: int
+    container_id: str
+    exit_code: int | None
+    oom_killed: bool
+
+
+class Backend(Protocol):
+    """Runs containers. Raises PlatformError(UNAVAILABLE) when the engine cannot answer in time."""
+
+    async def start(self, spec: ContainerSpec, progress: Progress) -> Container:
+        """Make the workspace's network and container what `spec` says, and running.
+
+        The same spec twice is one container. A container made from another spec is replaced.
+        Raises NOT_FOUND when the image is absent, and UNAVAILABLE with the engine's reason (for
+        instance the GPU hook's) when it does not start; nothing half-made is left behind.
+        """
+
+    async def inspect(self, workspace_id: int) -> Container | None:
+        """The workspace's container. None means certainly absent; trouble raises UNAVAILABLE."""
+
+    async def list(self) -> Sequence[Container]:
+        """Every container of this installation, found by label."""
+
+    async def stop(self, workspace_id: int, grace: timedelta) -> None:
+        """SIGTERM, then SIGKILL after `grace`; returns when it does not run. Already stopped or absent is success."""
+
+    async def remove(self, workspace_id: int) -> None:
+        """Remove the container; the workspace's files and network stay. Absent is success."""
+
+    async def remove_network(self, workspace_id: int) -> None:
+        """Remove the workspace's network. Absent is success."""
+
+    async def processes(self, workspace_id: int) -> int:
+        """How many processes of the user's own run in it; the platform's (init, its loop, the runner) do not count."""
+
+    def ends(self) -> AsyncIterator[ContainerEnd]:
+        """Ends of containers as they happen, for as long as the engine answers; reconnects by itself."""
+
+
+class Folders(Protocol):
+    """The workspaces' directories on this machine. Blocking; called off the event loop."""
+
+    def prepare(self, user: User) -> None:
+        """Make what is missing of the user's directories, passwd and group; never touches an existing `home` of the site's."""
+
+    def clear_temporary(self, user_id: int) -> None:
+        """Empty /tmp and /var/tmp of a workspace that has no running container."""
+
+    def socket_directory(self, user_id: int) -> Path:
+        """Where the broker listens for this workspace's runner."""
+
+    def delete(self, user_id: int) -> None:
+        """Delete every file of a workspace, following no link. Absent is success."""
+
+
+class DeviceProbe(Protocol):
+    """Looks at the GPUs of this machine."""
+
+    def devices(self) -> list[Device]:
+        """All GPUs, by index; empty where there is no NVIDIA library. Raises UNAVAILABLE when it fails."""
+
+
+class RunnerLink(Protocol):
+    """The broker's side of one container's runner."""
+
+    async def ready(self, timeout: float) -> None:
+        """Wait for the runner to be connected; raises UNAVAILABLE after `timeout` seconds."""
+
+    async def connect(self, connection_id: str) -> socket.socket:
+        """A message socket that the runner serves for one SSH connection: the worker's end."""
+
+    def close(self) -> None:
+        """Stop listening and drop the runner."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Something an operator asked of the broker: `verb` is `recreate`, `end-leases` or `kill`.
+
+    `subject` is a user's id as text for the first two, and the id of a connection or session else.
+    """
+
+    id: int
+    verb: str
+    subject: str
+    actor: str
+
+
+@dataclass(frozen=True)
+class LiveSession:
+    """One open session as `gpuadmin session list` shows it."""
+
+    id: str
+    kind: str
+    command: str
+    started_at: datetime
+
+
+@dataclass(frozen=True)
+class LiveConnection:
+    """One authenticated connection with its sessions and forwards."""
+
+    id: str
+    user_id: int
+    user: str
+    peer: str
+    fingerprint: str
+    started_at: datetime
+    sessions: tuple[LiveSession, ...]
+
+
+class BrokerStore(Protocol):
+    """What the broker asks of the store. Raises PlatformError(UNAVAILABLE) when the database cannot answer."""
+
+    def data_version(self) -> int:
+        """A number that moves when another process has committed (SQLite's PRAGMA data_version)."""
+
+    def accounts(self) -> list[Account]:
+        """Every user who is not removed, disabled ones included, with her keys."""
+
+    def workspace(self, user_id: int) -> Workspace:
+        """What decides her container now. Only LIVE leases. Raises NOT_FOUND for a removed user or when no image is there."""
+
+    def users(self) -> list[User]:
+        """Every user who is not removed."""
+
+    def purgeable(self, now: datetime) -> list[int]:
+        """Ids of removed users whose files' retention has passed and were not deleted yet."""
+
+    def purged(self, user_id: int, now: datetime) -> None:
+        """Record that a removed user's files are gone."""
+
+    def held_leases(self) -> list[Lease]:
+        """Leases that still hold devices: LIVE and ENDING."""
+
+    def expire(self, lease_id: int, reason: str, actor: str, now: datetime) -> None:
+        """LIVE -> ENDING with an event; anything else is left as it is."""
+
+    def released(self, lease_id: int, actor: str, now: datetime) -> None:
+        """ENDING -> RELEASED with an event; its devices are free from here. Anything else is left as it is."""
+
+    def flag_lease(self, lease_id: int, problem: str | None, now: datetime) -> None:
+        """Set or clear what an operator has to look at."""
+
+    def sync_devices(self, devices: Sequence[Device], now: datetime) -> None:
+        """Make the inventory what the probe saw; devices that went missing stay known, with a problem."""
+
+    def wanted(self) -> list[Wanted]:
+        """What operators asked for and nobody has done yet, oldest first."""
+
+    def done(self, wanted_id: int, error: str | None, now: datetime) -> None:
+        """Answer one `Wanted`: None for success, else the one sentence for the operator."""
+
+    def show_connections(self, connections: Sequence[LiveConnection]) -> None:
+        """Replace what `gpuadmin session list` shows."""
+
+    def record(self, actor: str, verb: str, subject: str, reason: str, now: datetime) -> None:
+        """Write one event row."""
