@@ -51,7 +51,7 @@ class Backend(Protocol):
         """Every container of this installation, found by label."""
 
     async def stop(self, workspace_id: int, grace: timedelta) -> None:
-        """SIGTERM, then SIGKILL after `grace`; returns when it does not run. Already stopped or absent is success."""
+        """SIGTERM, then SIGKILL after `grace`; returns when it does not run. Stopped or absent is success."""
 
     async def remove(self, workspace_id: int) -> None:
         """Remove the container; the workspace's files and network stay. Absent is success."""
@@ -60,7 +60,7 @@ class Backend(Protocol):
         """Remove the workspace's network. Absent is success."""
 
     async def processes(self, workspace_id: int) -> int:
-        """How many processes of the user's own run in it; the platform's (init, its loop, the runner) do not count."""
+        """How many processes of the user's own run in it; init, its loop and the runner do not count."""
 
     def ends(self) -> AsyncIterator[ContainerEnd]:
         """Ends of containers as they happen, for as long as the engine answers; reconnects by itself."""
@@ -70,7 +70,7 @@ class Folders(Protocol):
     """The workspaces' directories on this machine. Blocking; called off the event loop."""
 
     def prepare(self, user: User) -> None:
-        """Make what is missing of the user's directories, passwd and group; never touches an existing `home` of the site's."""
+        """Make what is missing of her directories, passwd and group; a site's own `home` is not touched."""
 
     def clear_temporary(self, user_id: int) -> None:
         """Empty /tmp and /var/tmp of a workspace that has no running container."""
@@ -92,8 +92,8 @@ class DeviceProbe(Protocol):
 class RunnerLink(Protocol):
     """The broker's side of one container's runner."""
 
-    async def ready(self, timeout: float) -> None:
-        """Wait for the runner to be connected; raises UNAVAILABLE after `timeout` seconds."""
+    async def ready(self, within: float) -> None:
+        """Wait for the runner to be connected; raises UNAVAILABLE after `within` seconds."""
 
     async def connect(self, connection_id: str) -> socket.socket:
         """A message socket that the runner serves for one SSH connection: the worker's end."""
@@ -139,7 +139,7 @@ class LiveConnection:
 
 
 class BrokerStore(Protocol):
-    """What the broker asks of the store. Raises PlatformError(UNAVAILABLE) when the database cannot answer."""
+    """What the broker asks of the store. Raises UNAVAILABLE when the database cannot answer."""
 
     def data_version(self) -> int:
         """A number that moves when another process has committed (SQLite's PRAGMA data_version)."""
@@ -148,7 +148,7 @@ class BrokerStore(Protocol):
         """Every user who is not removed, disabled ones included, with her keys."""
 
     def workspace(self, user_id: int) -> Workspace:
-        """What decides her container now. Only LIVE leases. Raises NOT_FOUND for a removed user or when no image is there."""
+        """What decides her container now; LIVE leases only. Raises NOT_FOUND without the user or an image."""
 
     def users(self) -> list[User]:
         """Every user who is not removed."""
@@ -166,7 +166,7 @@ class BrokerStore(Protocol):
         """LIVE -> ENDING with an event; anything else is left as it is."""
 
     def released(self, lease_id: int, actor: str, now: datetime) -> None:
-        """ENDING -> RELEASED with an event; its devices are free from here. Anything else is left as it is."""
+        """ENDING -> RELEASED with an event; its devices are free from here. Anything else stays as it is."""
 
     def flag_lease(self, lease_id: int, problem: str | None, now: datetime) -> None:
         """Set or clear what an operator has to look at."""

@@ -1,0 +1,167 @@
+"""The live connections: who each one is, proven, and which worker carries it.
+
+    arrived -> keyed (session id fixed) -> authenticated (ticket given) -> gone
+
+Owns identity: a user's name is believed only after `authenticate`, and a ticket is good for one
+connection of one worker. Must not know sockets, the store, or how a signature is checked: that
+function is given.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+
+from gateway.errors import Code, PlatformError
+from gateway.ports import LiveConnection, LiveSession
+from gateway.users import Account
+from gateway.verbs import Evidence
+
+MOST_OF_A_USER = 64
+MOST_CHANNELS = 1_000
+MOST_UNPROVEN = 1_000
+
+Proves = Callable[[bytes, str, bytes, bytes, bytes], bool]
+
+
+class Peer(Protocol):
+    """A worker, as far as this floor needs it."""
+
+    def send(self, message: object, descriptors: tuple[int, ...] = ()) -> None:
+        """Queue a message; the descriptors belong to the call."""
+
+
+@dataclass
+class Connection:
+    """One connection. `user` and the rest are set when it is authenticated and never change."""
+
+    id: str
+    worker: Peer
+    peer: str
+    arrived_at: datetime
+    session_id: bytes = b""
+    ticket: str = ""
+    user_id: int = 0
+    user: str = ""
+    key: bytes = b""
+    fingerprint: str = ""
+    entered: bool = False
+    channels: dict[str, LiveSession] = field(default_factory=dict)
+
+
+class Connections:
+    """Every connection that a worker carries."""
+
+    def __init__(self, proves: Proves) -> None:
+        self._proves = proves
+        self._by_id: dict[str, Connection] = {}
+        self._by_ticket: dict[str, Connection] = {}
+
+    def __iter__(self) -> Iterator[Connection]:
+        """The authenticated ones."""
+        return iter(list(self._by_ticket.values()))
+
+    def arrive(self, worker: Peer, peer: str, now: datetime) -> Connection:
+        """Note an accepted socket. Raises NO_CAPACITY when too many have not authenticated yet."""
+        if len(self._by_id) - len(self._by_ticket) >= MOST_UNPROVEN:
+            raise PlatformError(Code.NO_CAPACITY, "Too many connections are logging in; try again.")
+        connection = Connection(secrets.token_hex(8), worker, peer, now)
+        self._by_id[connection.id] = connection
+        return connection
+
+    def may_sign(self, worker: Peer, connection_id: str, digest: bytes) -> bool:
+        """Whether the host key may sign for this connection; the first digest becomes its session id."""
+        connection = self._by_id.get(connection_id)
+        if connection is None or connection.worker is not worker or not digest:
+            return False
+        connection.session_id = connection.session_id or digest
+        return True
+
+    def authenticate(self, worker: Peer, evidence: Evidence, account: Account | None) -> Connection:
+        """Check the evidence and give the connection its ticket.
+
+        Raises DENIED, always with the same words, when anything is amiss: an unknown, disabled or
+        other user, a key that is not hers, a signature that does not hold or is not over this
+        connection's session id, a second attempt on a connection. Raises QUOTA_EXCEEDED for one
+        connection too many of one user.
+        """
+        connection = self._by_id.get(evidence.connection)
+        if connection is None or connection.worker is not worker or connection.ticket:
+            raise _denied()
+        if account is None or not account.enabled or account.name != evidence.user:
+            raise _denied()
+        fingerprint = account.keys.get(evidence.key)
+        claim = (evidence.user, evidence.key, evidence.signed, evidence.signature)
+        if fingerprint is None or not self._proves(connection.session_id, *claim):
+            raise _denied()
+        if sum(other.user_id == account.user_id for other in self) >= MOST_OF_A_USER:
+            raise PlatformError(
+                Code.QUOTA_EXCEEDED,
+                f"You have {MOST_OF_A_USER} connections open, which is the most; close one and try again.",
+            )
+        connection.user_id, connection.user = account.user_id, account.name
+        connection.key, connection.fingerprint = evidence.key, fingerprint
+        connection.ticket = secrets.token_hex(16)
+        self._by_ticket[connection.ticket] = connection
+        return connection
+
+    def holder(self, worker: Peer, ticket: str) -> Connection:
+        """The connection that this ticket was given to. Raises DENIED for any other worker or ticket."""
+        connection = self._by_ticket.get(ticket)
+        if connection is None or connection.worker is not worker:
+            raise _denied()
+        return connection
+
+    def find(self, id_: str) -> tuple[Connection, str | None] | None:
+        """The authenticated connection with this id, or the one with this channel and the channel's id."""
+        for connection in self:
+            if connection.id == id_:
+                return connection, None
+            if id_ in connection.channels:
+                return connection, id_
+        return None
+
+    def of_user(self, user_id: int) -> list[Connection]:
+        """A user's authenticated connections."""
+        return [connection for connection in self if connection.user_id == user_id]
+
+    def open_channel(self, connection: Connection, session: LiveSession) -> None:
+        """Note a session or forward. Raises QUOTA_EXCEEDED above the limit a connection."""
+        if len(connection.channels) >= MOST_CHANNELS:
+            raise PlatformError(Code.QUOTA_EXCEEDED, f"A connection may have {MOST_CHANNELS} channels.")
+        connection.channels[session.id] = session
+
+    def leave(self, worker: Peer, connection_id: str) -> Connection | None:
+        """Forget a connection of this worker; None when there is none."""
+        connection = self._by_id.get(connection_id)
+        if connection is None or connection.worker is not worker:
+            return None
+        del self._by_id[connection_id]
+        self._by_ticket.pop(connection.ticket, None)
+        return connection
+
+    def of_worker(self, worker: Peer) -> list[Connection]:
+        """All connections that a worker carries, authenticated or not."""
+        return [connection for connection in self._by_id.values() if connection.worker is worker]
+
+    def shown(self) -> list[LiveConnection]:
+        """What `gpuadmin session list` shows."""
+        return [
+            LiveConnection(
+                each.id,
+                each.user_id,
+                each.user,
+                each.peer,
+                each.fingerprint,
+                each.arrived_at,
+                tuple(each.channels.values()),
+            )
+            for each in self
+        ]
+
+
+def _denied() -> PlatformError:
+    return PlatformError(Code.DENIED, "Permission denied.")

@@ -1,0 +1,63 @@
+"""What has to happen to a container before its user can come in.
+
+Owns the decision, as pure functions over what was observed. Must not do any of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from enum import Enum
+
+from gateway.devices import Device
+from gateway.images import ImageVersion
+from gateway.leases import Lease
+from gateway.workspaces import Container
+
+
+class Step(Enum):
+    """KEEP the container; KEEP_OLD although it should be another; MAKE it anew."""
+
+    KEEP = "keep"
+    KEEP_OLD = "keep_old"
+    MAKE = "make"
+
+
+def step(container: Container | None, wanted_hash: str, occupied: bool) -> Step:
+    """A changed set of devices or image applies when the workspace is unoccupied, else it waits."""
+    if container is None or not container.running:
+        return Step.MAKE
+    if container.spec_hash == wanted_hash:
+        return Step.KEEP
+    return Step.KEEP_OLD if occupied else Step.MAKE
+
+
+def greeting(
+    user: str,
+    image: ImageVersion,
+    leases: tuple[Lease, ...],
+    inventory: Mapping[str, Device],
+    waiting: bool,
+) -> str:
+    """A few lines for a terminal: the image, each GPU and until when, and what waits to be applied."""
+    lines = [f"{user} on {image.ref}"]
+    for lease in sorted(leases, key=lambda each: each.expires_at):
+        names = ", ".join(_device(inventory, device) for device in lease.devices)
+        lines.append(f"  {names} until {_moment(lease.expires_at)}")
+    if not leases:
+        lines.append("  no GPU")
+    if waiting:
+        lines.append(
+            "  A change by your operator applies when nothing of yours runs here any more:"
+            " log out everywhere and in again."
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _device(inventory: Mapping[str, Device], id_: str) -> str:
+    device = inventory.get(id_)
+    return f"GPU {device.index} ({device.model})" if device else id_
+
+
+def _moment(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%d %H:%M UTC")

@@ -1,0 +1,41 @@
+"""Does a signature prove who is at the other end of a connection?
+
+Owns the check of a public key signature as RFC 4252 section 7 defines it, over a session id that the
+broker itself signed for. Must not know who may log in. Uses asyncssh for keys and packets alone.
+"""
+
+from __future__ import annotations
+
+import asyncssh
+from asyncssh.packet import PacketDecodeError, SSHPacket
+from asyncssh.public_key import decode_ssh_public_key
+
+_USERAUTH_REQUEST = 50
+_WEAK = (b"ssh-rsa", b"ssh-dss")
+"""Signature algorithms over SHA-1, which RFC 8332 retires."""
+
+
+def proves(session_id: bytes, user: str, key: bytes, signed: bytes, signature: bytes) -> bool:
+    """Whether `signed` is this session's request of `user` to log in with `key`, and `signature` is over it.
+
+    Every part is checked: the session id, the user name, the service, the method, and that the key
+    and the signature algorithm named inside are the ones used. Nothing that a hostile worker sends
+    raises.
+    """
+    try:
+        packet = SSHPacket(signed)
+        claims = (packet.get_string(), packet.get_byte(), packet.get_string(), packet.get_string())
+        method, has_signature = packet.get_string(), packet.get_boolean()
+        algorithm, blob = packet.get_string(), packet.get_string()
+        packet.check_end()
+        named = SSHPacket(signature).get_string()
+        public = decode_ssh_public_key(key)
+    except (PacketDecodeError, asyncssh.KeyImportError, ValueError):
+        return False
+    wanted = (session_id, _USERAUTH_REQUEST, user.encode(), b"ssh-connection")
+    if claims != wanted or method != b"publickey" or not has_signature:
+        return False
+    if blob != key or algorithm != named or named in _WEAK or not session_id:
+        return False
+    public.set_touch_required(True)
+    return public.verify(signed, signature)

@@ -1,0 +1,77 @@
+"""The gateway's host keys: made once, never overwritten, never shown to a worker.
+
+Owns the private keys and signing with them. Must not know connections: whoever asks for a signature
+has decided that it may be given. Uses asyncssh for key formats alone.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import asyncssh
+
+from gateway.errors import Code, PlatformError
+
+_NAMES = {"ssh-ed25519": "ed25519", "ecdsa-sha2-nistp256": "ecdsa", "ssh-rsa": "rsa"}
+_RSA_BITS = 3072
+_RSA_SIGNATURES = (b"rsa-sha2-256", b"rsa-sha2-512")
+
+
+class HostKeys:
+    """One key of each kind in `directory`, in the order in which clients should prefer them."""
+
+    def __init__(self, directory: Path) -> None:
+        """Read the keys, making those that are absent. Raises UNAVAILABLE for a key that cannot be read."""
+        directory.mkdir(mode=0o700, exist_ok=True)
+        self._keys = {}
+        for algorithm in _NAMES:
+            path = directory / f"host_{_NAMES[algorithm]}"
+            key = _read(path) if path.exists() else _make(path, algorithm)
+            self._keys[key.public_data] = key
+
+    def public(self) -> tuple[bytes, ...]:
+        """The public blobs (RFC 4253 section 6.6)."""
+        return tuple(self._keys)
+
+    def fingerprints(self) -> tuple[str, ...]:
+        """What ssh shows a person at her first login, one a key."""
+        return tuple(key.get_fingerprint() for key in self._keys.values())
+
+    def sign(self, public: bytes, algorithm: bytes, data: bytes) -> bytes:
+        """The signature blob (RFC 4253 section 6.6) over `data`, or nothing when the key is not ours."""
+        key = self._keys.get(public)
+        if key is None:
+            return b""
+        allowed = _RSA_SIGNATURES if key.algorithm == b"ssh-rsa" else (key.algorithm,)
+        return key.sign(data, algorithm) if algorithm in allowed else b""
+
+
+def _read(path: Path) -> asyncssh.SSHKey:
+    try:
+        return asyncssh.read_private_key(path)
+    except (OSError, asyncssh.KeyImportError) as error:
+        raise PlatformError(
+            Code.UNAVAILABLE,
+            f"The host key {path} cannot be read ({error}); restore it from a backup, "
+            "or remove it to have a new one made, which every client will warn about.",
+        ) from error
+
+
+def _make(path: Path, algorithm: str) -> asyncssh.SSHKey:
+    """Make a key and put it in place by a link, so that a crash leaves none or a whole one."""
+    if algorithm == "ssh-rsa":
+        key = asyncssh.generate_private_key(algorithm, key_size=_RSA_BITS)
+    else:
+        key = asyncssh.generate_private_key(algorithm)
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(key.export_private_key())
+        file.flush()
+        os.fsync(file.fileno())
+    try:
+        os.link(draft, path)
+    finally:
+        draft.unlink()
+    return key

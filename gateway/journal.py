@@ -1,0 +1,37 @@
+"""The log: one JSON object a line on stderr, every foreign byte escaped.
+
+Owns the shape of a line. Must not be given secrets: no keys, no commands' input, no evidence.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import sys
+import time
+import traceback
+
+from gateway.errors import Code, PlatformError
+
+
+def note(what: str, **fields: object) -> None:
+    """Write one event, its fields and the time (UTC). Never raises: a full disk must not end a session."""
+    stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    line = json.dumps({"at": stamp, "event": what} | fields, default=str)
+    try:
+        sys.stderr.write(line + "\n")
+        sys.stderr.flush()
+    except OSError:
+        return
+
+
+def explain(error: BaseException) -> PlatformError:
+    """The error for a person: itself, or for what nobody foresaw a reference to the log, where it is whole."""
+    if isinstance(error, PlatformError):
+        return error
+    reference = secrets.token_hex(4)
+    note("internal_error", reference=reference, trace="".join(traceback.format_exception(error)))
+    return PlatformError(
+        Code.INTERNAL,
+        f"Something went wrong inside the gateway; give your operator the reference {reference}.",
+    )

@@ -1,0 +1,160 @@
+"""Answers the workers' verbs: checks the ticket, asks the broker, replies.
+
+Owns the dispatch and the tasks that it starts. A verb that breaks the protocol ends that worker, one
+whose ticket does not hold is refused; neither touches another worker's connections. Must not know
+sockets or SSH.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from datetime import datetime
+
+from gateway import verbs
+from gateway.broker import Broker
+from gateway.connections import Connection, Connections, Peer
+from gateway.errors import Code, PlatformError
+from gateway.journal import explain, note
+from gateway.messages import MessageError
+from gateway.ports import LiveSession
+from gateway.users import Account
+
+MakePipes = Callable[[int], list[int]]
+
+
+class Reception:
+    """Serves every worker. `make_pipes(sets)` returns the descriptors of that many sets."""
+
+    def __init__(
+        self,
+        broker: Broker,
+        connections: Connections,
+        make_pipes: MakePipes,
+        tasks: asyncio.TaskGroup,
+        now: Callable[[], datetime],
+    ) -> None:
+        self._broker = broker
+        self._connections = connections
+        self._make_pipes = make_pipes
+        self._tasks = tasks
+        self._now = now
+        self.accounts: Mapping[str, Account] = {}
+        broker.end_sessions = self.end_user
+        broker.occupied = self._occupied
+
+    def moment(self) -> datetime:
+        """The time now."""
+        return self._now()
+
+    def receive(self, worker: Peer, data: bytes, count: int) -> None:
+        """Serve one packet of a worker. Raises MessageError when the worker does not keep the protocol."""
+        message = verbs.from_worker(data, count)
+        match message:
+            case verbs.Evidence():
+                self._authenticate(worker, message)
+            case verbs.Enter():
+                self._tasks.create_task(self._enter(worker, message))
+            case verbs.Pipes():
+                self._pipes(worker, message)
+            case verbs.Opened() | verbs.Closed():
+                self._channel(worker, message)
+            case verbs.Gone():
+                self._gone(self._connections.leave(worker, message.connection))
+            case _:
+                raise MessageError("the verb has no place here")
+
+    def worker_ended(self, worker: Peer) -> None:
+        """Forget what a worker carried; its sockets ended with it."""
+        for connection in self._connections.of_worker(worker):
+            self._gone(self._connections.leave(worker, connection.id))
+
+    def end_user(self, user_id: int, reason: str) -> None:
+        """End every connection of a user, telling her why."""
+        for connection in self._connections.of_user(user_id):
+            connection.worker.send(verbs.End(connection.id, None, reason))
+
+    def end(self, id_: str, reason: str) -> bool:
+        """End the connection or the one channel with this id; False when there is none."""
+        found = self._connections.find(id_)
+        if found is None:
+            return False
+        connection, channel = found
+        connection.worker.send(verbs.End(connection.id, channel, reason))
+        return True
+
+    def judge(self) -> None:
+        """End the connections of users who are gone, are disabled, or lost the key that they used."""
+        for connection in self._connections:
+            account = self.accounts.get(connection.user)
+            if account is None or account.user_id != connection.user_id:
+                reason = "Your account was removed."
+            elif not account.enabled:
+                reason = "Your account was disabled; ask your operator."
+            elif connection.key not in account.keys:
+                reason = "The key that you logged in with was removed."
+            else:
+                continue
+            note("connection_revoked", connection=connection.id, user=connection.user, reason=reason)
+            connection.worker.send(verbs.End(connection.id, None, reason))
+
+    def _authenticate(self, worker: Peer, evidence: verbs.Evidence) -> None:
+        account = self.accounts.get(evidence.user)
+        try:
+            connection = self._connections.authenticate(worker, evidence, account)
+        except PlatformError as error:
+            note("login_refused", connection=evidence.connection, user=evidence.user, code=error.code.value)
+            worker.send(verbs.Refused(evidence.connection, error.message))
+            return
+        note(
+            "login",
+            connection=connection.id,
+            user=connection.user,
+            key=connection.fingerprint,
+            peer=connection.peer,
+        )
+        worker.send(verbs.Ticket(connection.id, connection.ticket))
+
+    async def _enter(self, worker: Peer, message: verbs.Enter) -> None:
+        def progress(text: str) -> None:
+            worker.send(verbs.Progress(message.request, text))
+
+        try:
+            connection = self._connections.holder(worker, message.ticket)
+            entry = await self._broker.enter(connection.user_id, connection.id, progress)
+        except Exception as error:
+            known = explain(error)
+            note("entry_failed", code=known.code.value, reason=known.message)
+            worker.send(verbs.Failed(message.request, known.code.value, known.message))
+            return
+        connection.entered = True
+        worker.send(verbs.Entered(message.request, entry.greeting), (entry.line.detach(),))
+
+    def _pipes(self, worker: Peer, message: verbs.Pipes) -> None:
+        if not 0 < message.sets <= verbs.MOST_SETS:
+            raise MessageError("too many pipes at once")
+        try:
+            descriptors = self._make_pipes(message.sets)
+        except OSError as error:
+            text = f"The gateway has no descriptors left ({error.strerror}); try again."
+            worker.send(verbs.Failed(message.request, Code.UNAVAILABLE.value, text))
+            return
+        worker.send(verbs.Piped(message.request, message.sets), tuple(descriptors))
+
+    def _channel(self, worker: Peer, message: verbs.Opened | verbs.Closed) -> None:
+        try:
+            connection = self._connections.holder(worker, message.ticket)
+            if isinstance(message, verbs.Closed):
+                connection.channels.pop(message.channel, None)
+                return
+            session = LiveSession(message.channel, message.kind, message.what[:256], self._now())
+            self._connections.open_channel(connection, session)
+        except PlatformError as error:
+            note("verb_refused", code=error.code.value)
+
+    def _occupied(self, user_id: int) -> bool:
+        return any(connection.channels for connection in self._connections.of_user(user_id))
+
+    def _gone(self, connection: Connection | None) -> None:
+        if connection is not None and connection.ticket:
+            note("logout", connection=connection.id, user=connection.user)

@@ -1,0 +1,236 @@
+"""What a worker and the broker say to each other: the whole protocol.
+
+One SEQPACKET socket carries it, one message a packet (gateway.messages), descriptors beside it. The
+worker speaks first with `Hello`; the broker answers `Welcome`, then pushes every `Account`. A second
+socket carries `Sign` and its answer alone, because the worker blocks on it within a key exchange.
+
+A connection lives so: `Connection` hands its socket over; `Sign` (the first one fixes the session id
+of RFC 4253 section 7.2); `Evidence`, answered by `Ticket` or `Refused`; then `Enter`, `Opened` and
+`Closed`, each with the ticket; `Gone` at its end. The broker believes nothing that it can check.
+
+Owns the messages and how many descriptors each carries. Must not know sockets or asyncssh.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from gateway.messages import MessageError, decode
+
+VERSION = 1
+DESCRIPTORS_A_SET = 6
+"""Three pipes, each as read end, write end: stdin, stdout, stderr."""
+MOST_SETS = 16
+
+
+@dataclass(frozen=True)
+class Hello:
+    """Worker: here I am; `connections` are the ones that I carry."""
+
+    version: int
+    connections: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Welcome:
+    """Broker: the public host keys (blobs of RFC 4253 section 6.6) and what to run as."""
+
+    version: int
+    host_keys: tuple[bytes, ...]
+    uid: int
+    gid: int
+
+
+@dataclass(frozen=True)
+class Account:
+    """Broker: this user may authenticate with these key blobs, none when she is disabled."""
+
+    user: str
+    keys: tuple[bytes, ...]
+
+
+@dataclass(frozen=True)
+class AccountGone:
+    """Broker: nobody has this name any more."""
+
+    user: str
+
+
+@dataclass(frozen=True)
+class Connection:
+    """Broker: serve this accepted socket (one descriptor)."""
+
+    connection: str
+
+
+@dataclass(frozen=True)
+class Sign:
+    """Worker, on its own socket: sign `data` with the host key `key` for this connection."""
+
+    connection: str
+    key: bytes
+    algorithm: bytes
+    data: bytes
+
+
+@dataclass(frozen=True)
+class Signature:
+    """Broker, on that socket: the signature blob, empty when it will not sign."""
+
+    signature: bytes
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Worker: `user` signed `signed` (RFC 4252 section 7) with `key`."""
+
+    connection: str
+    user: str
+    key: bytes
+    signed: bytes
+    signature: bytes
+
+
+@dataclass(frozen=True)
+class Ticket:
+    """Broker: the connection is this user's; every later verb about it needs `ticket`."""
+
+    connection: str
+    ticket: str
+
+
+@dataclass(frozen=True)
+class Refused:
+    """Broker: the evidence does not hold; end the connection."""
+
+    connection: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Enter:
+    """Worker: have the workspace's container running and give me a line to its runner."""
+
+    request: int
+    ticket: str
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Broker: one line for a person who waits."""
+
+    request: int
+    text: str
+
+
+@dataclass(frozen=True)
+class Entered:
+    """Broker: the line to the runner (one descriptor), and what to greet a terminal with."""
+
+    request: int
+    greeting: str
+
+
+@dataclass(frozen=True)
+class Failed:
+    """Broker: it cannot be; `code` is a gateway.errors.Code value."""
+
+    request: int
+    code: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Pipes:
+    """Worker: make `sets` sets of pipes. They belong to nobody yet, so no ticket is needed."""
+
+    request: int
+    sets: int
+
+
+@dataclass(frozen=True)
+class Piped:
+    """Broker: the sets, DESCRIPTORS_A_SET descriptors each."""
+
+    request: int
+    sets: int
+
+
+@dataclass(frozen=True)
+class Opened:
+    """Worker: a session or forward `channel` began; `what` is for people, already escaped."""
+
+    ticket: str
+    channel: str
+    kind: str
+    what: str
+
+
+@dataclass(frozen=True)
+class Closed:
+    """Worker: it ended."""
+
+    ticket: str
+    channel: str
+
+
+@dataclass(frozen=True)
+class Gone:
+    """Worker: the connection ended, authenticated or not."""
+
+    connection: str
+
+
+@dataclass(frozen=True)
+class End:
+    """Broker: end this connection, or only one channel of it, telling the person why."""
+
+    connection: str
+    channel: str | None
+    message: str
+
+
+FROM_WORKER = {kind.__name__: kind for kind in (Hello, Evidence, Enter, Pipes, Opened, Closed, Gone)}
+FROM_BROKER = {
+    kind.__name__: kind
+    for kind in (
+        Welcome,
+        Account,
+        AccountGone,
+        Connection,
+        Ticket,
+        Refused,
+        Progress,
+        Entered,
+        Failed,
+        Piped,
+        End,
+    )
+}
+SIGNING = {kind.__name__: kind for kind in (Sign, Signature)}
+
+
+def descriptors(message: Any) -> int:
+    """How many descriptors travel with this message."""
+    if isinstance(message, (Connection, Entered)):
+        return 1
+    if isinstance(message, Piped):
+        return message.sets * DESCRIPTORS_A_SET
+    return 0
+
+
+def from_worker(data: bytes, count: int) -> Any:
+    """A worker's message that came with `count` descriptors. Raises MessageError."""
+    return _checked(decode(data, FROM_WORKER), count)
+
+
+def from_broker(data: bytes, count: int) -> Any:
+    """A broker's message that came with `count` descriptors. Raises MessageError."""
+    return _checked(decode(data, FROM_BROKER), count)
+
+
+def _checked(message: Any, count: int) -> Any:
+    if count != descriptors(message):
+        raise MessageError(f"a {type(message).__name__} came with {count} descriptors")
+    return message
