@@ -6,8 +6,12 @@ know Docker's words, paths' contents or the clock.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 
+from gateway.errors import Code, PlatformError
 from gateway.images import ImageVersion
 from gateway.leases import Lease
 from gateway.users import User
@@ -84,3 +88,72 @@ class Container:
     image: str
     oom_killed: bool = False
     exit_code: int | None = None
+
+
+# Raise this when a backend makes something else of the same spec, so that reconcile replaces old containers.
+TEMPLATE = 1
+
+RUNNER_TARGET = "/opt/gpu-gateway/runner.pyz"
+SOCKET_TARGET = "/opt/gpu-gateway/socket"
+
+
+def spec_hash(spec: ContainerSpec) -> str:
+    """Name a spec: 32 hex digits, equal exactly when the specs and the template are."""
+    text = json.dumps([TEMPLATE, asdict(spec)], sort_keys=True, ensure_ascii=True)
+    return hashlib.sha256(text.encode("ascii")).hexdigest()[:32]
+
+
+def directory(state: str, workspace_id: int) -> str:
+    """Where a workspace's files lie under the state directory; by its id, for a name may be used again."""
+    return f"{state}/workspaces/{workspace_id}"
+
+
+def container_spec(
+    workspace: Workspace,
+    *,
+    state: str,
+    runner: str,
+    env: Mapping[str, str],
+    subnet: str,
+    command: tuple[str, ...],
+) -> ContainerSpec:
+    """Decide what a user's container must be. Nothing in it comes from a connection.
+
+    `state` is the state directory and `runner` the packed runner, both on the host; `subnet` is the
+    workspace's own. Raises INVALID for uid or gid 0: no mistake in the records makes a root container.
+    """
+    user = workspace.user
+    if user.uid <= 0 or user.gid <= 0:
+        raise PlatformError(
+            Code.INVALID,
+            f"the workspace of {user.name} would run as uid {user.uid}, gid {user.gid}; "
+            "ask your operator to give the user ids above 0",
+        )
+    return ContainerSpec(
+        workspace_id=user.id,
+        user=user.name,
+        uid=user.uid,
+        gid=user.gid,
+        home=f"/home/{user.name}",
+        image=workspace.image.digest,
+        gpus=workspace.devices,
+        limits=workspace.limits,
+        mounts=_mounts(user, directory(state, user.id), runner),
+        env=tuple(sorted(env.items())),
+        subnet=subnet,
+        command=command,
+    )
+
+
+def _mounts(user: User, own: str, runner: str) -> tuple[Mount, ...]:
+    """The whole view of the host: her files writable, the platform's read-only, and nothing else."""
+    return (
+        Mount(user.home or f"{own}/home", f"/home/{user.name}", read_only=False),
+        Mount(f"{own}/workspace", "/workspace", read_only=False),
+        Mount(f"{own}/tmp", "/tmp", read_only=False),
+        Mount(f"{own}/vartmp", "/var/tmp", read_only=False),
+        Mount(f"{own}/etc/passwd", "/etc/passwd", read_only=True),
+        Mount(f"{own}/etc/group", "/etc/group", read_only=True),
+        Mount(runner, RUNNER_TARGET, read_only=True),
+        Mount(f"{own}/socket", SOCKET_TARGET, read_only=True),
+    )

@@ -1,0 +1,98 @@
+"""One connection to the engine, and its troubles in the product's words.
+
+Owns time limits and the translation of the SDK's exceptions. Must not know what is asked of the engine.
+Errors are told apart by type and HTTP status, never by their text, which is only quoted.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import docker
+import requests
+
+from gateway.errors import Code, PlatformError
+
+SHORT_SECONDS = 8.0
+LONG_SECONDS = 120.0
+_QUOTED = 400
+
+
+class Client:
+    """An engine client made when it is first needed, so that a broker starts while the engine is away.
+
+    `seconds` bounds connecting and each wait for bytes. Safe to use from several threads.
+    """
+
+    def __init__(self, base_url: str | None, seconds: float) -> None:
+        self._base_url = base_url
+        self._seconds = seconds
+        self._lock = threading.Lock()
+        self._api: Any = None
+
+    def api(self) -> Any:
+        """The SDK's low-level client, its API version agreed with the engine. Raises the SDK's exceptions."""
+        with self._lock:
+            if self._api is None:
+                address = docker.utils.kwargs_from_env()
+                if self._base_url is not None:
+                    address = {"base_url": self._base_url}
+                self._api = docker.APIClient(
+                    **address, version="auto", timeout=self._seconds, max_pool_size=20
+                )
+            return self._api
+
+    def close(self) -> None:
+        """Drop the connections; a later call makes new ones."""
+        with self._lock:
+            if self._api is not None:
+                self._api.close()
+                self._api = None
+
+
+@contextmanager
+def engine_call(doing: str) -> Iterator[None]:
+    """Turn what the SDK raises inside into PlatformError(UNAVAILABLE); `doing` ends "refused to ...".
+
+    Callers that have an answer for a status (404: absent) catch APIError before it gets here.
+    """
+    try:
+        yield
+    except docker.errors.APIError as error:
+        raise refused(doing, reason(error)) from error
+    except (docker.errors.DockerException, requests.exceptions.RequestException, OSError) as error:
+        raise PlatformError(
+            Code.UNAVAILABLE,
+            "the container engine does not answer; ask your operator to look at the Docker service",
+        ) from error
+
+
+def refused(doing: str, why: str) -> PlatformError:
+    """The error for an engine that answered, but not with what was asked; `why` is quoted on one line."""
+    return PlatformError(
+        Code.UNAVAILABLE,
+        f"the container engine refused to {doing} ({quoted(why)}); ask your operator to look at it",
+    )
+
+
+def reason(error: docker.errors.APIError) -> str:
+    """The engine's own sentence, or the HTTP status when it gave none."""
+    return str(error.explanation or f"HTTP status {status(error)}")
+
+
+def status(error: docker.errors.APIError) -> int:
+    """The HTTP status of an engine's error; 0 when it broke off before one."""
+    return int(error.status_code or 0)
+
+
+def quoted(text: str) -> str:
+    """Foreign text as one bounded line of printable ASCII: an engine quotes what containers wrote."""
+    line = " ".join(text.split())
+    safe = "".join(
+        character if 0x20 <= ord(character) < 0x7F else character.encode("unicode_escape").decode("ascii")
+        for character in line
+    )
+    return safe if len(safe) <= _QUOTED else safe[:_QUOTED] + " ..."

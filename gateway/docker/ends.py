@@ -1,0 +1,136 @@
+"""Ends of containers, from the engine's event stream.
+
+Owns the thread that reads it, reconnecting, and that no end is lost or told twice in between.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import AsyncIterator, Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import docker
+import requests
+
+from gateway.docker.client import Client
+from gateway.docker.containers import ended_by_oom
+from gateway.docker.naming import instance_filter, workspace_of
+from gateway.ports import ContainerEnd
+
+_FIRST_PAUSE = 0.2
+_LONGEST_PAUSE = 5.0
+
+# What a read of the stream may end with: the engine's refusal, a broken or silent connection, a cut line.
+_TROUBLE = (docker.errors.DockerException, requests.exceptions.RequestException, OSError, ValueError)
+
+
+async def ends(client: Client, instance: str) -> AsyncIterator[ContainerEnd]:
+    """Yield each end of a container of this installation from now on, for as long as it is iterated."""
+    loop = asyncio.get_running_loop()
+    queue: asyncio.Queue[ContainerEnd] = asyncio.Queue()
+
+    def tell(end: ContainerEnd) -> None:
+        # The loop may close under a reader that is about to be stopped; nobody waits for this end then.
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(queue.put_nowait, end)
+
+    reader = _Reader(client, instance, tell)
+    await asyncio.to_thread(reader.start)
+    try:
+        while True:
+            yield await queue.get()
+    finally:
+        reader.stop()
+
+
+class _Reader:
+    """Reads the stream in a thread of its own, for a read cannot be awaited."""
+
+    def __init__(self, client: Client, instance: str, tell: Callable[[ContainerEnd], None]) -> None:
+        self._client = client
+        self._instance = instance
+        self._tell = tell
+        self._over = threading.Event()
+        self._since = ""
+        self._stream: Any = None
+        self._thread = threading.Thread(target=self._run, name="container-ends", daemon=True)
+
+    def start(self) -> None:
+        """Begin at the engine's own present, when it answers: its clock may not be ours."""
+        with contextlib.suppress(*_TROUBLE):
+            self._connect()
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread soon; what it is reading is cut off."""
+        self._over.set()
+        self._cut()
+
+    def _cut(self) -> None:
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            with contextlib.suppress(*_TROUBLE):
+                stream.close()
+
+    def _run(self) -> None:
+        pause = _FIRST_PAUSE
+        while not self._over.is_set():
+            try:
+                if self._stream is None:
+                    self._connect()
+                pause = _FIRST_PAUSE
+                self._read()
+            except _TROUBLE:
+                # A long silence is trouble too: it cannot be told from an engine that hangs.
+                self._cut()
+            self._over.wait(pause)
+            pause = min(pause * 2, _LONGEST_PAUSE)
+
+    def _connect(self) -> None:
+        api = self._client.api()
+        if not self._since:
+            self._since = _engine_time(api.info()["SystemTime"])
+        filters = instance_filter(self._instance) | {"type": ["container"], "event": ["die"]}
+        self._stream = api.events(since=self._since, filters=filters, decode=True)
+
+    def _read(self) -> None:
+        stream = self._stream
+        for event in stream or ():
+            if self._over.is_set():
+                return
+            nanoseconds = int(event["timeNano"])
+            # One past the last seen: `since` includes its own instant.
+            self._since = f"{(nanoseconds + 1) // 10**9}.{(nanoseconds + 1) % 10**9:09d}"
+            end = self._end(event)
+            if end is not None and not self._over.is_set():
+                self._tell(end)
+        self._stream = None
+
+    def _end(self, event: Mapping[str, Any]) -> ContainerEnd | None:
+        attributes = event["Actor"]["Attributes"]
+        workspace_id = workspace_of(attributes, self._instance)
+        if workspace_id is None:
+            return None
+        code = attributes.get("exitCode", "")
+        return ContainerEnd(
+            workspace_id=workspace_id,
+            container_id=event["Actor"]["ID"],
+            exit_code=int(code) if code.isdigit() else None,
+            oom_killed=self._out_of_memory(event["Actor"]["ID"]),
+        )
+
+    def _out_of_memory(self, container_id: str) -> bool:
+        """Ask the engine; a container that was removed meanwhile was ended by somebody, not by memory."""
+        try:
+            return ended_by_oom(self._client.api().inspect_container(container_id)["State"])
+        except _TROUBLE:
+            return False
+
+
+def _engine_time(text: str) -> str:
+    """The engine's RFC 3339 time, always UTC, as the whole seconds that its events take."""
+    moment = datetime.fromisoformat(text[:19]).replace(tzinfo=UTC)
+    return str(int(moment.timestamp()))
