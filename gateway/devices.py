@@ -5,6 +5,7 @@ Owns the values. Must not know NVML, Docker or who holds what.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 
@@ -29,3 +30,8 @@ class DeviceRequest:
 
     count: int
     ids: tuple[str, ...] = ()
+
+
+def managed(devices: Sequence[Device], manage: Collection[str] | None) -> list[Device]:
+    """The devices that this platform may grant: those whose ids are listed, or all when there is no list."""
+    return [device for device in devices if manage is None or device.id in manage]

@@ -5,6 +5,7 @@ Owns the values. Must not know Docker or registries.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -23,3 +24,12 @@ class ImageVersion:
     digest: str
     channel: str = "stable"
     registry_digest: str | None = None
+
+
+def newest(versions: Sequence[ImageVersion], name: str) -> ImageVersion | None:
+    """What a workspace without a pin runs: the stable version of image `name` that was built last.
+
+    `versions` are in the order in which they were built.
+    """
+    stable = [version for version in versions if version.name == name and version.channel == "stable"]
+    return stable[-1] if stable else None

@@ -10,9 +10,14 @@ Owns the values and the choice of devices. Must not know SQL, containers or the 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
+
+from gateway.devices import Device, DeviceRequest
+from gateway.errors import Code, PlatformError
+from gateway.units import format_instant
 
 
 class State(Enum):
@@ -40,3 +45,59 @@ class Lease:
     released_at: datetime | None = None
     reason: str | None = None
     problem: str | None = None
+
+
+def choose(devices: Sequence[Device], held: Sequence[Lease], request: DeviceRequest) -> tuple[str, ...]:
+    """The ids to grant, lowest node and index first: the same inventory and leases give the same answer.
+
+    `held` are all leases that hold devices, LIVE and ENDING. Raises INVALID for a request that
+    contradicts itself, NOT_FOUND for an unknown id, CONFLICT for more than the machine has, and
+    NO_CAPACITY, naming who holds what until when, for one that could be met later.
+    """
+    if request.count < 1 or (request.ids and len(set(request.ids)) != request.count):
+        raise PlatformError(
+            Code.INVALID, "The number of GPUs must be at least 1 and match the devices that are named."
+        )
+    known = {device.id: device for device in sorted(devices, key=lambda device: (device.node, device.index))}
+    for wanted in request.ids:
+        if wanted not in known:
+            raise PlatformError(Code.NOT_FOUND, f"There is no GPU {wanted!r}; see: gpuadmin gpu list")
+    if request.count > len(known):
+        raise PlatformError(
+            Code.CONFLICT,
+            f"{request.count} GPUs are wanted and the platform has {len(known)}; see: gpuadmin gpu list",
+        )
+    taken = {device for lease in held for device in lease.devices}
+    candidates = [known[wanted] for wanted in request.ids] or list(known.values())
+    free = [device.id for device in candidates if device.id not in taken and device.problem is None]
+    if len(free) < request.count:
+        raise PlatformError(Code.NO_CAPACITY, _shortage(candidates, held, request, len(free)))
+    return tuple(free[: request.count])
+
+
+def _shortage(candidates: Sequence[Device], held: Sequence[Lease], request: DeviceRequest, free: int) -> str:
+    """Who holds the candidates until when, and which of them are out of order."""
+    names = {device.id: f"GPU {device.index}" for device in candidates}
+    reasons = [
+        f"{lease.user} holds {_listed(names, lease)} until {_until(lease)}"
+        for lease in sorted(held, key=lambda lease: lease.expires_at)
+        if any(device in names for device in lease.devices)
+    ]
+    reasons += [
+        f"GPU {device.index} is out of order ({device.problem})" for device in candidates if device.problem
+    ]
+    wanted = "GPU is" if request.count == 1 else "GPUs are"
+    return (
+        f"{request.count} {wanted} wanted and {free} of {len(candidates)} can be granted now: "
+        f"{'; '.join(reasons)}. Ask again later, or end a lease with gpuadmin release."
+    )
+
+
+def _listed(names: dict[str, str], lease: Lease) -> str:
+    return " and ".join(sorted(names[device] for device in lease.devices if device in names))
+
+
+def _until(lease: Lease) -> str:
+    if lease.state is State.ENDING:
+        return "its container has stopped"
+    return format_instant(lease.expires_at)

@@ -5,8 +5,21 @@ Owns the values. Must not know where they are stored nor how a signature is chec
 
 from __future__ import annotations
 
+import posixpath
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+
+from gateway.errors import Code, PlatformError
+
+# How long the files of a removed user are kept.
+RETENTION = timedelta(days=30)
+
+# Below lie the accounts of the system itself; 65534 and 65535 are nobody and "no change" (chown(2)).
+_LOWEST_UID = 500
+_LOWEST_GID = 100
+_HIGHEST = 2**31 - 1
+_NOBODY = (65534, 65535)
+_SYSTEM = ("/", *(f"/{top}" for top in "bin boot dev etc lib lib64 proc root run sbin sys usr".split()))
 
 
 @dataclass(frozen=True)
@@ -35,3 +48,76 @@ class Account:
     name: str
     enabled: bool
     keys: dict[bytes, str]
+
+
+@dataclass(frozen=True)
+class UidRange:
+    """Numbers that the platform gives out itself, both ends included."""
+
+    first: int = 30000
+    last: int = 59999
+
+    def __contains__(self, uid: int) -> bool:
+        return self.first <= uid <= self.last
+
+
+def numbers(user_id: int, asked: SiteAccount, own: UidRange) -> tuple[int, int]:
+    """The uid and gid of a new user: the site's when it has them, else `own.first + user_id` for both.
+
+    An id is never used again, so neither is such a uid: a new person never owns what an old one left.
+    Raises CONFLICT when the range is used up.
+    """
+    if asked.uid is not None:
+        return asked.uid, asked.uid if asked.gid is None else asked.gid
+    uid = own.first + user_id
+    if uid not in own:
+        raise PlatformError(
+            Code.CONFLICT,
+            f"The uids {own.first} to {own.last} are used up; give --uid, or widen [uids] in the config.",
+        )
+    return uid, uid
+
+
+@dataclass(frozen=True)
+class SiteAccount:
+    """What a site already has for a person: numbers, and a home that the platform never writes in as root."""
+
+    uid: int | None = None
+    gid: int | None = None
+    home: str | None = None
+
+    def check(self, own: UidRange) -> None:
+        """Raise INVALID for numbers or a home that would give a workspace somebody else's files."""
+        if self.uid is None and (self.gid is not None or self.home is not None):
+            raise PlatformError(
+                Code.INVALID, "A gid or a home of the site's needs the uid that owns it; add --uid."
+            )
+        if self.uid is not None and (not _LOWEST_UID <= self.uid <= _HIGHEST or self.uid in _NOBODY):
+            raise PlatformError(
+                Code.INVALID, f"The uid {self.uid} is not a person's; choose {_LOWEST_UID} or above."
+            )
+        if self.uid is not None and self.uid in own:
+            raise PlatformError(
+                Code.INVALID,
+                f"The uid {self.uid} lies in {own.first} to {own.last}, which the platform gives out itself; "
+                "choose another, or move [uids] in the config.",
+            )
+        if self.gid is not None and (not _LOWEST_GID <= self.gid <= _HIGHEST or self.gid in _NOBODY):
+            raise PlatformError(
+                Code.INVALID, f"The gid {self.gid} is not a person's; choose {_LOWEST_GID} or above."
+            )
+        if self.home is not None:
+            _check_home(self.home)
+
+
+def _check_home(home: str) -> None:
+    # A colon would end the field in the workspace's passwd file.
+    plain = home.isprintable() and ":" not in home and len(home) <= 1024
+    if not plain or not home.startswith("/") or posixpath.normpath(home) != home:
+        raise PlatformError(
+            Code.INVALID, f"The home {home!r} is not a plain absolute path, such as /nfs/home/alice."
+        )
+    if any(home == top or (top != "/" and home.startswith(top + "/")) for top in _SYSTEM):
+        raise PlatformError(
+            Code.INVALID, f"The home {home!r} belongs to the system; choose a person's directory."
+        )
