@@ -1,0 +1,67 @@
+"""The store: all nouns' parts in one object, over one database.
+
+Owns what spans nouns and how a store is opened. It meets `ports.BrokerStore`; gpuadmin uses it as well.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+
+from gateway import quotas
+from gateway.errors import Code, PlatformError
+from gateway.leases import State
+from gateway.quotas import Machine
+from gateway.sqlite.database import Database
+from gateway.sqlite.images import Images
+from gateway.sqlite.leases import Leases
+from gateway.sqlite.rows import user_of
+from gateway.users import UidRange
+from gateway.workspaces import Workspace
+
+
+class Store(Leases, Images):
+    """Everything the platform remembers. Methods are short, blocking, and whole transactions.
+
+    Beside what each says, every method raises UNAVAILABLE when the database cannot answer.
+    """
+
+    @classmethod
+    def open(cls, state: Path, machine: Machine, uids: UidRange, *, check: bool = False) -> Store:
+        """Open the database in `state`, made and migrated when needed; `check` looks for damage first."""
+        return cls(Database.open(state, check=check), machine, uids)
+
+    def close(self) -> None:
+        """Give the database back."""
+        self._db.close()
+
+    def instance(self) -> str:
+        """Four hex digits that tell this installation's containers and networks from others'."""
+        rows = self._db.rows("select value from meta where key = 'instance'")
+        return str(rows[0]["value"])
+
+    def data_version(self) -> int:
+        """A number that moves when another process has committed (SQLite's PRAGMA data_version)."""
+        return self._db.data_version()
+
+    def workspace(self, user_id: int) -> Workspace:
+        """What decides her container now, read in one go. Only LIVE leases.
+
+        Raises NOT_FOUND for a removed user or when no image is there.
+        """
+        with self._db.read():
+            row = self._db.row("select * from user where id = ? and removed_at is null", user_id)
+            if row is None:
+                raise PlatformError(Code.NOT_FOUND, f"There is no user with the id {user_id}.")
+            mine = [lease for lease in self.held_leases() if lease.user_id == user_id]
+            return Workspace(
+                user=user_of(row),
+                image=self._image(user_id),
+                leases=tuple(lease for lease in mine if lease.state is State.LIVE),
+                limits=quotas.limits(self._effective(user_id)),
+            )
+
+    def record(self, actor: str, verb: str, subject: str, reason: str, now: datetime) -> None:
+        """Write one event row."""
+        with self._db.write():
+            self._event(now, actor, verb, subject, reason=reason)

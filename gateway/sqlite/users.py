@@ -1,0 +1,177 @@
+"""Users and their keys in the database.
+
+Owns who exists, who is enabled and which key is whose. Must not check a signature nor touch a file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from gateway.errors import Code, PlatformError
+from gateway.keys import PublicKey, StoredKey
+from gateway.sqlite.rows import Base, instant, stamp, user_of
+from gateway.users import RETENTION, Account, SiteAccount, User, numbers
+
+
+class Users(Base):
+    """The people's part of the store."""
+
+    def add_user(
+        self, name: str, keys: Sequence[PublicKey], site: SiteAccount, actor: str, now: datetime
+    ) -> User:
+        """A new user with her keys, or nothing. `name` was parsed.
+
+        Raises CONFLICT when the name, the uid or a key is somebody's, INVALID for a bad site account.
+        """
+        site.check(self._uids)
+        with self._db.write():
+            self._refuse_taken(name, site)
+            user_id = self._next_id()
+            uid, gid = numbers(user_id, site, self._uids)
+            self._db.insert(
+                "user",
+                {
+                    "id": user_id,
+                    "name": name,
+                    "uid": uid,
+                    "gid": gid,
+                    "home": site.home,
+                    "created_at": stamp(now),
+                },
+            )
+            self._db.insert("workspace", {"user_id": user_id, "image_id": None})
+            after = {"id": user_id, "uid": uid, "gid": gid, "home": site.home}
+            self._event(now, actor, "user add", name, after=after)
+            self.add_keys(name, keys, actor, now)
+            return self._user(name)
+
+    def _refuse_taken(self, name: str, site: SiteAccount) -> None:
+        if self._db.row("select 1 from user where name = ? and removed_at is null", name):
+            raise PlatformError(
+                Code.CONFLICT,
+                f"There is a user {name!r} already; choose another name, or see: gpuadmin user list",
+            )
+        holder = self._db.row("select name from user where uid = ? and removed_at is null", site.uid)
+        if holder:
+            raise PlatformError(Code.CONFLICT, f"The uid {site.uid} is {holder['name']}'s; choose another.")
+
+    def _next_id(self) -> int:
+        # SQLite keeps the highest id that an AUTOINCREMENT table ever had, deleted rows included.
+        row = self._db.row("select seq from sqlite_sequence where name = 'user'")
+        return 1 if row is None else int(row["seq"]) + 1
+
+    def user(self, name: str) -> User:
+        """The user called `name`. Raises NOT_FOUND, for a removed one as well."""
+        return self._user(name)
+
+    def users(self) -> list[User]:
+        """Every user who is not removed, by name."""
+        return [
+            user_of(row) for row in self._db.rows("select * from user where removed_at is null order by name")
+        ]
+
+    def set_enabled(self, name: str, enabled: bool, actor: str, now: datetime) -> None:
+        """Let a user in, or no longer; the broker notices and ends her sessions. Raises NOT_FOUND."""
+        with self._db.write():
+            user = self._user(name)
+            if user.enabled == enabled:
+                return
+            self._db.change("update user set enabled = ? where id = ?", int(enabled), user.id)
+            verb = "user enable" if enabled else "user disable"
+            self._event(now, actor, verb, name, {"enabled": user.enabled}, {"enabled": enabled})
+
+    def _forget(self, user: User, actor: str, now: datetime) -> None:
+        """Mark removed and drop the keys; her files are kept for `users.RETENTION`, her id for ever."""
+        self._db.change("update user set removed_at = ?, enabled = 0 where id = ?", stamp(now), user.id)
+        self._db.change("delete from key where user_id = ?", user.id)
+        self._event(now, actor, "user remove", user.name, {"id": user.id, "enabled": user.enabled})
+
+    def purgeable(self, now: datetime) -> list[int]:
+        """Ids of removed users whose files' retention has passed and were not deleted yet."""
+        rows = self._db.rows(
+            "select id from user where removed_at <= ? and purged_at is null order by id",
+            stamp(now - RETENTION),
+        )
+        return [row["id"] for row in rows]
+
+    def purged(self, user_id: int, now: datetime) -> None:
+        """Record that a removed user's files are gone."""
+        with self._db.write():
+            changed = self._db.change(
+                "update user set purged_at = ? where id = ? and removed_at is not null and purged_at is null",
+                stamp(now),
+                user_id,
+            )
+            if changed:
+                self._event(now, "gateway", "user purge", str(user_id), reason="the retention has passed")
+
+    def accounts(self) -> list[Account]:
+        """Every user who is not removed, disabled ones included, with her keys."""
+        keys: dict[int, dict[bytes, str]] = {}
+        with self._db.read():
+            for row in self._db.rows("select user_id, blob, fingerprint from key"):
+                keys.setdefault(row["user_id"], {})[row["blob"]] = row["fingerprint"]
+            users = self.users()
+        return [Account(user.id, user.name, user.enabled, keys.get(user.id, {})) for user in users]
+
+    def add_keys(self, name: str, keys: Sequence[PublicKey], actor: str, now: datetime) -> list[PublicKey]:
+        """Those of `keys` that are new to her; all are added, or none.
+
+        One key is one person's: raises CONFLICT when it is somebody else's, and NOT_FOUND for no such user.
+        """
+        with self._db.write():
+            user = self._user(name)
+            return [key for key in keys if self._add_key(user, key, actor, now)]
+
+    def _add_key(self, user: User, key: PublicKey, actor: str, now: datetime) -> bool:
+        holder = self._db.row("select user_id from key where fingerprint = ?", key.fingerprint)
+        if holder and holder["user_id"] != user.id:
+            raise PlatformError(
+                Code.CONFLICT,
+                f"The key {key.fingerprint} is another user's; one key is one person's."
+                f" Make another for {user.name} with: ssh-keygen -t ed25519",
+            )
+        if holder:
+            return False
+        self._db.insert(
+            "key",
+            {
+                "fingerprint": key.fingerprint,
+                "user_id": user.id,
+                "type": key.type,
+                "blob": key.blob,
+                "comment": key.comment,
+                "added_at": stamp(now),
+            },
+        )
+        self._event(now, actor, "key add", user.name, after={"fingerprint": key.fingerprint})
+        return True
+
+    def keys(self, name: str | None = None) -> list[StoredKey]:
+        """The keys of one user, or of everybody, by user. Raises NOT_FOUND for no such user."""
+        wanted = None if name is None else self._user(name).id
+        rows = self._db.rows(
+            "select key.*, user.name from key join user on user.id = key.user_id"
+            " where ?1 is null or user_id = ?1 order by user.name, added_at, fingerprint",
+            wanted,
+        )
+        return [
+            StoredKey(row["name"], row["type"], row["fingerprint"], row["comment"], instant(row["added_at"]))
+            for row in rows
+        ]
+
+    def remove_key(self, fingerprint: str, actor: str, now: datetime) -> str:
+        """Drop a key; the broker notices and ends its sessions. Whose it was. Raises NOT_FOUND."""
+        with self._db.write():
+            row = self._db.row(
+                "select user.name from key join user on user.id = key.user_id where fingerprint = ?",
+                fingerprint,
+            )
+            if row is None:
+                raise PlatformError(
+                    Code.NOT_FOUND, f"There is no key {fingerprint!r}; see: gpuadmin key list"
+                )
+            self._db.change("delete from key where fingerprint = ?", fingerprint)
+            self._event(now, actor, "key remove", row["name"], before={"fingerprint": fingerprint})
+            return str(row["name"])
