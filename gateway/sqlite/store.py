@@ -17,7 +17,7 @@ from gateway.sqlite.images import Images
 from gateway.sqlite.leases import Leases
 from gateway.sqlite.rows import user_of
 from gateway.users import UidRange
-from gateway.workspaces import Workspace
+from gateway.workspaces import Limits, Workspace
 
 
 class Store(Leases, Images):
@@ -58,8 +58,12 @@ class Store(Leases, Images):
                 user=user_of(row),
                 image=self._image(user_id),
                 leases=tuple(lease for lease in mine if lease.state is State.LIVE),
-                limits=quotas.limits(self._effective(user_id)),
+                limits=self.limits(user_id),
             )
+
+    def limits(self, user_id: int) -> Limits:
+        """What a container of this user may use."""
+        return quotas.limits(self._effective(user_id))
 
     def record(self, actor: str, verb: str, subject: str, reason: str, now: datetime) -> None:
         """Write one event row."""

@@ -1,0 +1,90 @@
+"""Carrying out what touches containers: by the broker when it runs, else here.
+
+Owns the wait and the choice. The choice is the broker's own lock: who has it may act. Must not know
+what is carried out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from gateway.config import Config
+from gateway.errors import Code, PlatformError
+from gateway.sqlite.store import Store
+
+_LOCK = "broker.lock"
+_WITHIN = 60.0
+_TELL_EVERY = 5.0
+_LOOK_EVERY = 0.1
+
+
+@contextmanager
+def acting(state: Path) -> Iterator[bool]:
+    """Take the broker's lock for this block; False when a broker, or another gpuadmin, has it."""
+    # Readable, so that operators who are not root can ask: the directory keeps everybody else out.
+    descriptor = os.open(state / _LOCK, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+    finally:
+        os.close(descriptor)
+
+
+def broker_runs(state: Path) -> bool:
+    """True while a broker serves this state directory."""
+    try:
+        descriptor = os.open(state / _LOCK, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def carry_out(config: Config, store: Store, wanted_id: int, tell: Callable[[str], None]) -> None:
+    """Return when `wanted_id` is done. Raises UNAVAILABLE with the broker's sentence when it failed,
+    and after 60 seconds; what is wanted stays wanted.
+
+    A broker that ends while we wait leaves its lock, and we go on in its place.
+    """
+    begun = time.monotonic()
+    told = begun
+    while (answer := store.answer(wanted_id)) is None:
+        with acting(config.state) as ours:
+            if ours:
+                asyncio.run(_act(config, store))
+                continue
+        now = time.monotonic()
+        if now - begun > _WITHIN:
+            raise PlatformError(
+                Code.UNAVAILABLE,
+                f"The gateway has not done it within {_WITHIN:.0f} seconds; it is recorded and will be "
+                "done, so look again later.",
+            )
+        if now - told > _TELL_EVERY:
+            told = now
+            tell(f"Waiting for the gateway ({now - begun:.0f} s) ...")
+        time.sleep(_LOOK_EVERY)
+    if answer.error is not None:
+        raise PlatformError(Code.UNAVAILABLE, answer.error)
+
+
+async def _act(config: Config, store: Store) -> None:
+    # Imported here: it brings the Docker client, which a command that only changes records must not pay for.
+    from gateway.wiring import act_without_broker
+
+    await act_without_broker(config, store)

@@ -1,0 +1,107 @@
+"""`gpuadmin allocate`, `release` and `leases`: who holds which GPU until when.
+
+Owns the command lines. Must not choose a device.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import click
+
+from admin.acting import carry_out
+from admin.call import Call, as_json, pass_call
+from admin.inventory import look_when_unknown
+from admin.output import field, instant, listing, minute, progress, say
+from gateway.devices import DeviceRequest
+from gateway.errors import Code, PlatformError
+from gateway.leases import Lease
+from gateway.names import parse_user_name
+from gateway.quotas import gpus as gpus_in_words
+from gateway.units import format_duration, format_instant, parse_duration
+
+COLUMNS = [
+    ("LEASE", field("id")),
+    ("USER", field("user")),
+    ("STATE", field("state")),
+    ("GPUS", field("indexes")),
+    ("UNTIL", lambda record: minute(record["expires_at"])),
+    ("LEFT", lambda record: format_duration(timedelta(seconds=record["remaining"]))),
+    ("PROBLEM", field("problem")),
+]
+
+
+@click.command()
+@click.argument("user")
+@click.option("--gpus", type=click.IntRange(1, 1024), help="How many.")
+@click.option("--for", "length", metavar="DURATION", help="How long, such as 30m, 8h or 7d; 24h if left out.")
+@click.option("--device", "devices", multiple=True, metavar="ID", help="Exactly this GPU; may be repeated.")
+@pass_call
+def allocate(call: Call, user: str, gpus: int | None, length: str | None, devices: tuple[str, ...]) -> None:
+    """Grant GPUs to a user, from now on; they appear in her container at her next login.
+
+    \b
+    Example:
+      gpuadmin allocate alice --gpus 1 --for 8h
+    """
+    if gpus is None and not devices:
+        raise PlatformError(Code.INVALID, "Say how many with --gpus N, or which with --device ID.")
+    request = DeviceRequest(len(devices) if gpus is None else gpus, devices)
+    name = parse_user_name(user)
+    duration = None if length is None else parse_duration(length)
+    look_when_unknown(call)
+    lease = call.store.grant(name, request, duration, call.actor, call.now)
+    say(
+        f"Lease {lease.id}: {user} holds {gpus_in_words(len(lease.devices))} ({', '.join(lease.devices)}) "
+        f"until {format_instant(lease.expires_at)}."
+    )
+
+
+@click.command()
+@click.argument("target", metavar="USER|LEASE")
+@pass_call
+def release(call: Call, target: str) -> None:
+    """End all leases of a user, or one lease by its number; a container that shows the GPUs is stopped.
+
+    \b
+    Example:
+      gpuadmin release alice
+      gpuadmin release 17
+    """
+    if target.isascii() and target.isdigit() and len(target) < 19:
+        wanted = call.store.end_lease(int(target), call.actor, call.now)
+    else:
+        wanted = call.store.end_user_leases(parse_user_name(target), call.actor, call.now)
+    carry_out(call.config, call.store, wanted, progress)
+    say(f"Released {target}.")
+
+
+@click.command()
+@as_json
+@pass_call
+def leases(call: Call, as_json: bool) -> None:
+    """List the leases that hold GPUs now.
+
+    \b
+    Example:
+      gpuadmin leases --json
+    """
+    indexes = {device.id: device.index for device in call.store.devices()}
+    records = [_record(lease, call, indexes) for lease in call.store.held_leases()]
+    listing(records, COLUMNS, as_json)
+
+
+def _record(lease: Lease, call: Call, indexes: dict[str, int]) -> dict[str, Any]:
+    return {
+        "id": lease.id,
+        "user": lease.user,
+        "devices": list(lease.devices),
+        "indexes": sorted(indexes[device] for device in lease.devices),
+        "state": lease.state.value,
+        "granted_at": instant(lease.granted_at),
+        "expires_at": instant(lease.expires_at),
+        "remaining": max(0, int((lease.expires_at - call.now).total_seconds())),
+        "reason": lease.reason,
+        "problem": lease.problem,
+    }

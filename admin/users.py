@@ -1,0 +1,153 @@
+"""`gpuadmin user`: people.
+
+Owns the command lines. Must not decide who may be added.
+"""
+
+from __future__ import annotations
+
+from typing import IO, Any
+
+import click
+
+from admin.acting import carry_out
+from admin.call import Call, as_json, pass_call
+from admin.output import field, instant, listing, minute, progress, say
+from gateway.keys import parse_keys
+from gateway.names import parse_user_name
+from gateway.users import SiteAccount, User
+
+COLUMNS = [
+    ("NAME", field("name")),
+    ("UID", field("uid")),
+    ("ENABLED", field("enabled")),
+    ("KEYS", lambda record: len(record["keys"])),
+    ("GPUS", lambda record: len(record["devices"])),
+    ("SINCE", lambda record: minute(record["created_at"])),
+]
+
+
+@click.group()
+def user() -> None:
+    """Add, list, disable and remove people.
+
+    \b
+    Example:
+      gpuadmin user add alice --key alice.pub
+    """
+
+
+@user.command()
+@click.argument("name")
+@click.option(
+    "--key", "keys", type=click.File(), help="A file with her public keys, one a line; - for stdin."
+)
+@click.option("--uid", type=click.IntRange(0), help="The uid that she has at this site already.")
+@click.option("--gid", type=click.IntRange(0), help="The gid of it; the same number as the uid if left out.")
+@click.option("--home", help="A home directory that exists; it is shown to her and never changed.")
+@pass_call
+def add(
+    call: Call, name: str, keys: IO[str] | None, uid: int | None, gid: int | None, home: str | None
+) -> None:
+    """Add a person, with a workspace and a uid of her own.
+
+    \b
+    Example:
+      gpuadmin user add alice --key alice.pub
+      gpuadmin user add bob --key - --uid 2001 --gid 2000 --home /nfs/home/bob < bob.pub
+    """
+    parsed = [] if keys is None else parse_keys(keys.read())
+    added = call.store.add_user(
+        parse_user_name(name), parsed, SiteAccount(uid, gid, home), call.actor, call.now
+    )
+    say(f"Added {added.name} with uid {added.uid} and {len(parsed)} key(s).")
+
+
+@user.command("list")
+@as_json
+@pass_call
+def list_(call: Call, as_json: bool) -> None:
+    """List everybody.
+
+    \b
+    Example:
+      gpuadmin user list --json
+    """
+    listing(_records(call, call.store.users()), COLUMNS, as_json)
+
+
+@user.command()
+@click.argument("name")
+@as_json
+@pass_call
+def show(call: Call, name: str, as_json: bool) -> None:
+    """Show one person with her keys and leases.
+
+    \b
+    Example:
+      gpuadmin user show alice
+    """
+    (record,) = _records(call, [call.store.user(parse_user_name(name))])
+    pairs = [{"field": key, "value": value} for key, value in record.items()]
+    listing([record] if as_json else pairs, [("FIELD", field("field")), ("VALUE", field("value"))], as_json)
+
+
+@user.command()
+@click.argument("name")
+@pass_call
+def disable(call: Call, name: str) -> None:
+    """Keep a person out; her open sessions end within seconds, her files and leases stay.
+
+    \b
+    Example:
+      gpuadmin user disable alice
+    """
+    call.store.set_enabled(parse_user_name(name), False, call.actor, call.now)
+    say(f"Disabled {name}.")
+
+
+@user.command()
+@click.argument("name")
+@pass_call
+def enable(call: Call, name: str) -> None:
+    """Let a disabled person in again.
+
+    \b
+    Example:
+      gpuadmin user enable alice
+    """
+    call.store.set_enabled(parse_user_name(name), True, call.actor, call.now)
+    say(f"Enabled {name}.")
+
+
+@user.command()
+@click.argument("name")
+@pass_call
+def remove(call: Call, name: str) -> None:
+    """Remove a person: her keys, sessions, leases and container; her files are kept for 30 days.
+
+    \b
+    Example:
+      gpuadmin user remove alice
+    """
+    wanted = call.store.remove_user(parse_user_name(name), call.actor, call.now)
+    carry_out(call.config, call.store, wanted, progress)
+    say(f"Removed {name}; the files are kept for 30 days.")
+
+
+def _records(call: Call, users: list[User]) -> list[dict[str, Any]]:
+    keys = call.store.keys()
+    leases = call.store.held_leases()
+    return [
+        {
+            "id": each.id,
+            "name": each.name,
+            "uid": each.uid,
+            "gid": each.gid,
+            "home": each.home,
+            "enabled": each.enabled,
+            "created_at": instant(each.created_at),
+            "keys": [key.fingerprint for key in keys if key.user == each.name],
+            "devices": sorted(id_ for lease in leases if lease.user_id == each.id for id_ in lease.devices),
+        }
+        for each in users
+    ]
