@@ -1,0 +1,125 @@
+"""Obeys one SSH connection: what its worker asks, answered in the words of the protocol.
+
+Owns the connection's executions and dials. Must not know how messages arrive: `packets` brings them with
+descriptors, `stream` without, and both call the same three methods.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from gateway.runner.inside.dials import Dialling
+from gateway.runner.inside.executions import Execution
+from gateway.runner.inside.loop import Loop
+from gateway.runner.inside.resolve import Resolver
+from gateway.runner.inside.spawn import Spawner
+from gateway.runner.protocol import (
+    Break,
+    Close,
+    Dial,
+    Dialed,
+    DialUnix,
+    Exited,
+    Hello,
+    Message,
+    ProtocolError,
+    Refused,
+    Resize,
+    Signal,
+    Start,
+    Taken,
+)
+from gateway.runner.protocol import Connection as BrokerConnection
+
+
+class World:
+    """What all connections share: the loop, the way to start processes, and the container's environment."""
+
+    def __init__(self, loop: Loop, base: Mapping[str, str]) -> None:
+        self.loop = loop
+        self.base = base
+        self.spawner = Spawner()
+        self.resolver = Resolver(loop, self.spawner)
+
+
+class Connection:
+    """One SSH connection; `send` queues a message to its worker."""
+
+    def __init__(self, world: World, send: Callable[[Message], object]) -> None:
+        self._world, self._send = world, send
+        self._executions: dict[int, Execution] = {}
+        self._dials: dict[int, Dialling] = {}
+
+    def handle(self, message: Message, fds: Sequence[int]) -> None:
+        """Do what the worker asks; `fds` are owned from here on.
+
+        Raises ProtocolError, with `fds` still the caller's, for an id that is in use.
+        """
+        if _id(message) in self._executions or _id(message) in self._dials:
+            self._steer(message)
+        elif isinstance(message, Start):
+            execution = Execution(self._world.loop, self._world.base, self._world.spawner)
+            self._executions[message.id] = execution
+            if not execution.start(message, fds, self._report):
+                del self._executions[message.id]
+        elif isinstance(message, (Dial, DialUnix)):
+            self._dial(message, fds[0])
+
+    def end(self) -> None:
+        """The worker is gone: terminals are hung up, attempts given up; nothing is signalled, all is reaped."""
+        self._send = _unheard
+        for execution in list(self._executions.values()):
+            execution.hang_up()
+        for dialling in list(self._dials.values()):
+            dialling.cancel()
+
+    def _steer(self, message: Message) -> None:
+        """A message about something that is there."""
+        if isinstance(message, (Start, Dial, DialUnix)):
+            raise ProtocolError(f"the id {message.id} is in use")
+        execution = self._executions.get(_id(message))
+        if execution is None:
+            if isinstance(message, Close):
+                self._dials[message.id].give_up()
+            return
+        if isinstance(message, Signal):
+            execution.signal(message.name)
+        elif isinstance(message, Resize):
+            execution.resize(message.window)
+        elif isinstance(message, Break):
+            execution.send_break()
+        elif isinstance(message, Close):
+            execution.hang_up()
+
+    def _dial(self, message: Dial | DialUnix, fd: int) -> None:
+        """Connect to what the worker names."""
+        self._send(Taken(message.id))
+        dialling = Dialling(
+            self._world.loop, self._world.resolver, fd, lambda reason: self._answer(message.id, reason)
+        )
+        self._dials[message.id] = dialling
+        if isinstance(message, Dial):
+            dialling.tcp(message.host, message.port)
+        else:
+            dialling.unix(message.path)
+
+    def _answer(self, id: int, reason: str | None) -> None:
+        """A dial has ended; its relay, if any, needs nobody."""
+        del self._dials[id]
+        self._send(Dialed(id) if reason is None else Refused(id, reason))
+
+    def _report(self, message: Message) -> None:
+        """Pass on what an execution says, and forget it when that is its last word."""
+        if isinstance(message, Exited):
+            del self._executions[message.id]
+        self._send(message)
+
+
+def _id(message: Message) -> int:
+    """What a worker's message is about; all of them have an id."""
+    assert not isinstance(message, (Hello, BrokerConnection))
+    return message.id
+
+
+def _unheard(message: Message) -> None:
+    """The worker is gone."""

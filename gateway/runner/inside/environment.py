@@ -1,0 +1,62 @@
+"""The environment of a program, by the rules of OpenSSH's sshd.
+
+Owns which variable wins. Must not start anything.
+"""
+
+from __future__ import annotations
+
+import locale
+from collections.abc import Mapping
+from functools import lru_cache
+
+from gateway.runner.inside.account import Account
+
+DEFAULT_PATH = "/usr/local/bin:/usr/bin:/bin"
+_SHELL_LEFTOVERS = ("PWD", "OLDPWD", "SHLVL", "_")  # of the shell that starts the runner again
+_FIXED = frozenset({"HOME", "USER", "LOGNAME", "SHELL", "PATH", "MAIL", "TERM", "SSH_TTY", "XDG_RUNTIME_DIR"})
+_FIXED_PREFIXES = ("LD_", "NVIDIA_")
+
+
+def environment(
+    base: Mapping[str, str],
+    account: Account,
+    requested: Mapping[str, str],
+    terminal: tuple[str, str] | None,
+    runtime_directory: str | None,
+) -> dict[str, str]:
+    """What a program of `account` finds in its environment.
+
+    `base` is the container's own, `terminal` the TERM and the device of a pty. What was requested cannot
+    replace who the user is, where programs are found, or anything of the loader or the GPU's driver.
+    """
+    env = {name: value for name, value in base.items() if name not in _SHELL_LEFTOVERS}
+    env.update(HOME=account.home, USER=account.name, LOGNAME=account.name, SHELL=account.shell)
+    env.update(MAIL="/var/mail/" + account.name)
+    env.setdefault("PATH", DEFAULT_PATH)
+    if runtime_directory is not None:
+        env["XDG_RUNTIME_DIR"] = runtime_directory
+    if terminal is not None:
+        env["TERM"], env["SSH_TTY"] = terminal
+    for name, value in requested.items():
+        if name not in _FIXED and not name.startswith(_FIXED_PREFIXES):
+            env.update(_understood(name, value))
+    return env
+
+
+def _understood(name: str, value: str) -> dict[str, str]:
+    """The variable, unless it names a locale that this image lacks: programs would complain at each start."""
+    if not name.startswith(("LANG", "LC_")) or name == "LANGUAGE" or not value or is_locale(value):
+        return {name: value}
+    return {"LANG": "C.UTF-8"} if name == "LANG" else {}
+
+
+@lru_cache(maxsize=256)
+def is_locale(name: str) -> bool:
+    """Whether setlocale(3) knows `name`."""
+    try:
+        locale.setlocale(locale.LC_ALL, name)
+    except (locale.Error, ValueError):
+        return False
+    finally:
+        locale.setlocale(locale.LC_ALL, "C")
+    return True

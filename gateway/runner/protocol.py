@@ -1,0 +1,229 @@
+"""Every message that the runner, the broker and a worker exchange, and its limits.
+
+Owns what can be said, by whom, and the limits. Must not know bytes or sockets: `codec` decides whether a
+frame is a message, `packets` and `mux` carry frames. Runs on both sides, so it keeps to the standard library
+of Python 3.9.
+
+A frame is a u32 (big endian) header length, a JSON header in ASCII, and a raw blob. A conversation:
+
+* runner socket (SEQPACKET, one frame a packet): the runner says `Hello`; then only the broker speaks, one
+  `Connection` for each SSH connection, with the runner's end of a new socket pair.
+* connection socket (SEQPACKET): the worker asks with `Start`, `Signal`, `Resize`, `Break`, `Close`, `Dial`,
+  `DialUnix`; the runner answers a `Start` with `Started` or `Failed`, then once `Exited`; a dial with `Taken`
+  (its descriptor has arrived) and then `Dialed` or `Refused`. The runner sends nothing else.
+* byte stream: the same frames, each behind a u32 length; no descriptors. `Data`, `Eof`, `Credit` and `Stop`
+  carry what the descriptors would have carried: stream 0 towards the runner, 1 and 2 towards the worker.
+  Each stream starts with a credit of `WINDOW` bytes.
+
+Text that was bytes travels as surrogate escapes. A message with a key too many or too few is refused.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Union
+
+from gateway.sessions import Exit, Kind, Pty, SessionRequest, Window
+
+VERSION = 1
+HEADER_LIMIT = 64 * 1024
+COMMAND_LIMIT = 128 * 1024 - 1  # the kernel's MAX_ARG_STRLEN, less its NUL
+FRAME_LIMIT = 4 + HEADER_LIMIT + COMMAND_LIMIT
+REPLY_LIMIT = 4 * 1024  # no frame of a runner is larger, Data apart
+WINDOW = 64 * 1024
+
+
+class ProtocolError(Exception):
+    """The other side broke the protocol; the text says how, for a log."""
+
+
+@dataclass(frozen=True)
+class Hello:
+    """First word of a runner: its protocol version and the connections that it still serves."""
+
+    version: int
+    connections: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Connection:
+    """A new SSH connection; carries the runner's end of its socket pair."""
+
+    connection: str
+
+
+@dataclass(frozen=True)
+class Start:
+    """Start a program. Carries stdin, stdout, stderr, or with a pty one end of a stream socket pair."""
+
+    id: int
+    kind: Kind
+    env: dict[str, str]
+    pty: Pty | None
+    command: bytes
+
+    @classmethod
+    def of(cls, id: int, request: SessionRequest) -> Start:
+        """The message that asks for `request`."""
+        return cls(id, request.kind, request.env, request.pty, request.command)
+
+    @property
+    def request(self) -> SessionRequest:
+        """What is to be started."""
+        return SessionRequest(self.kind, self.command, self.env, self.pty)
+
+
+@dataclass(frozen=True)
+class Signal:
+    """Send a signal, named as in RFC 4254 section 6.10, to the execution's process group."""
+
+    id: int
+    name: str
+
+
+@dataclass(frozen=True)
+class Resize:
+    """The client's window has another size."""
+
+    id: int
+    window: Window
+
+
+@dataclass(frozen=True)
+class Break:
+    """A break on the execution's terminal (RFC 4335)."""
+
+    id: int
+
+
+@dataclass(frozen=True)
+class Close:
+    """The channel is gone: close the pty master. Nothing is signalled by the runner itself."""
+
+    id: int
+
+
+@dataclass(frozen=True)
+class Dial:
+    """Connect to a TCP port as seen from inside; carries one end of a stream socket pair."""
+
+    id: int
+    host: str
+    port: int
+
+
+@dataclass(frozen=True)
+class DialUnix:
+    """Connect to a stream socket's path inside; carries one end of a stream socket pair."""
+
+    id: int
+    path: str
+
+
+@dataclass(frozen=True)
+class Started:
+    """The program runs; `pid` as seen inside."""
+
+    id: int
+    pid: int
+
+
+@dataclass(frozen=True)
+class Failed:
+    """The program could not be started; `error` is an errno's name."""
+
+    id: int
+    error: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Exited:
+    """The program ended, and its terminal (if any) is drained. One of `status` and `signal` is set."""
+
+    id: int
+    status: int | None
+    signal: str | None
+    core_dumped: bool
+
+    @property
+    def exit(self) -> Exit:
+        """How it ended, as the rest of the gateway says it."""
+        return Exit(self.status, self.signal, self.core_dumped)
+
+
+@dataclass(frozen=True)
+class Taken:
+    """A dial's descriptor has left the socket's queue; the answer follows."""
+
+    id: int
+
+
+@dataclass(frozen=True)
+class Dialed:
+    """The dial is connected, and the descriptor that came with it is its other end."""
+
+    id: int
+
+
+@dataclass(frozen=True)
+class Refused:
+    """The dial failed; `reason` is one of `REASONS`."""
+
+    id: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class Data:
+    """Bytes of one stream, within its credit."""
+
+    id: int
+    stream: int
+    data: bytes
+
+
+@dataclass(frozen=True)
+class Eof:
+    """The writer of a stream has ended."""
+
+    id: int
+    stream: int
+
+
+@dataclass(frozen=True)
+class Credit:
+    """The reader of a stream took `bytes` more."""
+
+    id: int
+    stream: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Stop:
+    """The reader of a stream is gone; its writer should find a broken pipe."""
+
+    id: int
+    stream: int
+
+
+Message = Union[  # noqa: UP007 - evaluated, in 3.9 too
+    Hello, Connection, Start, Signal, Resize, Break, Close, Dial, DialUnix, Started, Failed, Exited, Taken,
+    Dialed, Refused, Data, Eof, Credit, Stop,
+]  # fmt: skip
+Messages = frozenset[type[Any]]
+
+REASONS = ("denied", "connect_failed", "resource")
+TO_BROKER: Messages = frozenset({Hello})
+FROM_BROKER: Messages = frozenset({Connection})
+TO_RUNNER: Messages = frozenset({Start, Signal, Resize, Break, Close, Dial, DialUnix})
+TO_WORKER: Messages = frozenset({Started, Failed, Exited, Taken, Dialed, Refused})
+STREAMED: Messages = frozenset({Data, Eof, Credit, Stop})
+
+
+def descriptors(message: Message) -> int:
+    """How many descriptors travel with `message`."""
+    if isinstance(message, Start):
+        return 3 if message.pty is None else 1
+    return 1 if isinstance(message, (Connection, Dial, DialUnix)) else 0
