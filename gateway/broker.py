@@ -28,6 +28,8 @@ GRACE = timedelta(seconds=10)
 """Between SIGTERM and SIGKILL when a container is stopped."""
 RUNNER_WITHIN = 15.0
 """Seconds for the runner to dial in after its container started."""
+KNOWN_RUNNER_WITHIN = 2.0
+"""Seconds for it before we look whether its container is still there."""
 ACTOR = "gateway"
 
 Template = Callable[[Workspace], ContainerSpec]
@@ -189,7 +191,6 @@ class Broker:
 
     async def _make(self, room: _Room, workspace: Workspace, spec: ContainerSpec, progress: Progress) -> None:
         user = workspace.user
-        progress("Starting your container ...")
         self._leave(user.id)
         await self._backend.remove(user.id)
         await asyncio.to_thread(self._folders.prepare, user)
@@ -211,16 +212,14 @@ class Broker:
         """A line to the runner; a container that is gone without our knowing is made anew, once."""
         assert room.link is not None
         try:
-            await room.link.ready(RUNNER_WITHIN)
-            return await room.link.connect(connection_id)
+            await room.link.ready(KNOWN_RUNNER_WITHIN)
         except PlatformError:
             container = await self._backend.inspect(workspace.user.id)
-            if container is not None and container.running:
-                raise
-            await self._make(room, workspace, spec, progress)
-            room.made_from = self._hash_of(spec)
+            if container is None or not container.running:
+                await self._make(room, workspace, spec, progress)
+                room.made_from = self._hash_of(spec)
             await room.link.ready(RUNNER_WITHIN)
-            return await room.link.connect(connection_id)
+        return await room.link.connect(connection_id)
 
     async def _settle(self, user_id: int, leases: list[Lease]) -> None:
         container = await self._backend.inspect(user_id)

@@ -8,7 +8,7 @@ short, and called off the event loop.
 from __future__ import annotations
 
 import socket
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Protocol
 
 from gateway.devices import Device
 from gateway.leases import Lease
+from gateway.sessions import Exit, SessionRequest, Window
 from gateway.users import Account, User
 from gateway.workspaces import Container, ContainerSpec, Workspace
 
@@ -100,6 +101,70 @@ class RunnerLink(Protocol):
 
     def close(self) -> None:
         """Stop listening and drop the runner."""
+
+
+@dataclass(frozen=True)
+class PipeSet:
+    """Three pipes for one program, each as (read end, write end); the worker's sides do not block."""
+
+    stdin: tuple[int, int]
+    stdout: tuple[int, int]
+    stderr: tuple[int, int]
+
+
+PipeSource = Callable[[], Awaitable[PipeSet]]
+
+
+class Execution(Protocol):
+    """One program inside a container.
+
+    `stdin`, `stdout` and `stderr` are descriptors that do not block and belong to the execution; with
+    a terminal `stdin` and `stdout` are one and `stderr` is None. `stdin` is None once it was closed.
+    """
+
+    stdin: int | None
+    stdout: int
+    stderr: int | None
+
+    async def wait(self) -> Exit:
+        """How it ended. Raises UNAVAILABLE when the runner is gone and nobody can say."""
+
+    def close_stdin(self) -> None:
+        """Let the program read the end of its input; what it writes goes on."""
+
+    def close_stdout(self) -> None:
+        """Nobody will read its output any more; it learns so as from a closed pipe."""
+
+    def signal(self, name: str) -> None:
+        """Send a signal by its name of RFC 4254 section 6.10."""
+
+    def resize(self, window: Window) -> None:
+        """The terminal has another size now."""
+
+    def send_break(self) -> None:
+        """A break on its terminal."""
+
+    def close(self) -> None:
+        """Let go of it as sshd does: its terminal or pipes are closed, nothing else is done to it."""
+
+
+class Runner(Protocol):
+    """The program inside a container, as one connection sees it. Raises UNAVAILABLE when it is gone."""
+
+    async def start(self, request: SessionRequest) -> Execution:
+        """Start a program. Raises UNAVAILABLE with the reason when it cannot be started."""
+
+    async def dial_tcp(self, host: str, port: int) -> socket.socket:
+        """Connect from inside the container. Raises DENIED or NOT_FOUND (nothing answers there)."""
+
+    async def dial_unix(self, path: str) -> socket.socket:
+        """The same, to a socket file that her user may open."""
+
+    async def closed(self) -> str:
+        """Wait until the line to the runner ends, and say why."""
+
+    def close(self) -> None:
+        """End the line; programs live or end as sshd's would."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,164 @@
+"""The broker process: `gpu-gateway serve`.
+
+Owns the lock, the listening socket, and the tasks that make the gateway: workers, what operators
+want, leases, the ends of containers. Must not parse a byte of SSH.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import signal
+import socket
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+import click
+import uvloop
+
+from gateway import __version__, pipes
+from gateway.config import Config, Listen, load, parse_listen
+from gateway.connections import Connections
+from gateway.errors import Code, PlatformError
+from gateway.evidence import proves
+from gateway.hostkeys import HostKeys
+from gateway.journal import explain, note
+from gateway.overseer import Overseer
+from gateway.reception import Reception
+from gateway.wiring import Parts, now, open_store
+from gateway.workers import Workers
+
+WORKER_ID = 29_999
+"""The uid and gid of the workers: below the users' range, and nobody's."""
+BACKLOG = 1024
+
+
+@click.group()
+@click.version_option(__version__, prog_name="gpu-gateway")
+def main() -> None:
+    """A person's own GPU container behind plain ssh."""
+
+
+@main.command()
+@click.option("--listen", metavar="HOST:PORT", help="Where to accept SSH (default 0.0.0.0:2222).")
+@click.option("--workers", type=click.IntRange(1, 256), help="Worker processes (default: one a core).")
+@click.option("--config", "config_file", type=click.Path(path_type=Path), help="The config file.")
+@click.option("--state", type=click.Path(path_type=Path), help="The state directory.")
+def serve(listen: str | None, workers: int | None, config_file: Path | None, state: Path | None) -> None:
+    """Serve SSH until SIGTERM; containers run on.
+
+    Example: gpu-gateway serve --listen 0.0.0.0:2222 --state /var/lib/gpu-gateway
+    """
+    try:
+        if os.geteuid() != 0:
+            raise PlatformError(
+                Code.DENIED,
+                "The gateway must be started by root; use its service, or `sudo gpu-gateway serve`.",
+            )
+        config = load(config_file, state)
+        where = parse_listen(listen) if listen else config.listen
+        uvloop.run(_serve(config, where, workers or config.workers))
+    except PlatformError as error:
+        click.echo(f"gpu-gateway: {error.message}", err=True)
+        sys.exit(2 if error.code is Code.INVALID else 1)
+
+
+async def _serve(config: Config, where: Listen, count: int) -> None:
+    lock = take_lock(config)
+    try:
+        parts = Parts(config, lambda: open_store(config, check=True))
+        try:
+            await _run(config, parts, await listen_on(where), count)
+        finally:
+            await parts.close()
+    finally:
+        os.close(lock)
+
+
+async def _run(config: Config, parts: Parts, listener: socket.socket, count: int) -> None:
+    keys = HostKeys(config.state / "host-keys")
+    connections = Connections(proves)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with asyncio.TaskGroup() as group:
+        reception = Reception(parts.broker, connections, pipes.make, group, now)
+        workers = Workers(count, (WORKER_ID, WORKER_ID), keys, connections, reception)
+        overseer = Overseer(parts, connections, reception, workers)
+        await overseer.begin()
+        tasks = [
+            group.create_task(work) for work in (workers.run(), overseer.run(), accept(listener, workers))
+        ]
+        await workers.ready()
+        note("ready", listen=str(where_of(listener)), workers=count, fingerprints=keys.fingerprints())
+        await stop.wait()
+        note("stopping")
+        for task in tasks:
+            task.cancel()
+
+
+async def accept(listener: socket.socket, workers: Workers) -> None:
+    """Hand every accepted socket to a worker, for ever."""
+    loop = asyncio.get_running_loop()
+    await workers.ready()
+    while True:
+        try:
+            sock, address = await loop.sock_accept(listener)
+        except OSError as error:
+            # Out of descriptors, most likely: those that end will free some.
+            explain(error)
+            await asyncio.sleep(0.1)
+            continue
+        workers.hand_over(sock, str(Listen(str(address[0]), int(address[1]))))
+
+
+async def listen_on(where: Listen) -> socket.socket:
+    """A listening socket. Raises UNAVAILABLE when the address cannot be had."""
+    loop = asyncio.get_running_loop()
+    try:
+        found = await loop.getaddrinfo(
+            where.host, where.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+        family, _, _, _, address = found[0]
+        listener = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        listener.bind(address)
+        listener.listen(BACKLOG)
+    except OSError as error:
+        raise PlatformError(
+            Code.UNAVAILABLE,
+            f"The gateway cannot listen on {where} ({error.strerror}); free the port or use --listen.",
+        ) from error
+    listener.setblocking(False)
+    return listener
+
+
+def take_lock(config: Config) -> int:
+    """The descriptor that holds this state directory's lock. Raises CONFLICT when a gateway has it."""
+    with suppress(FileExistsError):
+        config.state.mkdir(parents=True, mode=0o750)
+    lock = os.open(config.state / "broker.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o640)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        raise PlatformError(
+            Code.CONFLICT,
+            f"Another gateway serves {config.state}; stop it first, or give this one another --state.",
+        ) from None
+    return lock
+
+
+def where_of(listener: socket.socket) -> Listen:
+    """Where a socket listens."""
+    address = listener.getsockname()
+    return Listen(str(address[0]), int(address[1]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,126 @@
+"""What the broker process does by itself, again and again.
+
+Owns the rhythm: who may log in is pushed to the workers when the store has changed, what operators
+want is done, leases end in time, the inventory and the list of sessions are kept. A failure is
+logged and tried again at the next turn. Must not decide: the broker and the reception do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from gateway.connections import Connections
+from gateway.errors import PlatformError
+from gateway.journal import explain, note
+from gateway.nvml import NvmlProbe
+from gateway.reception import Reception
+from gateway.users import Account
+from gateway.wiring import Parts, now
+from gateway.workers import Workers
+
+LOOK_EVERY = 0.25
+"""Seconds between looks at the store's version, which cost microseconds."""
+LEASES_EVERY = 1.0
+INVENTORY_EVERY = 30.0
+PURGE_EVERY = 3600.0
+AGAIN_AFTER = 5.0
+
+
+class Overseer:
+    """The periodic work of one gateway."""
+
+    def __init__(
+        self, parts: Parts, connections: Connections, reception: Reception, workers: Workers
+    ) -> None:
+        self._parts = parts
+        self._desk = parts.desk
+        self._connections = connections
+        self._reception = reception
+        self._workers = workers
+        self._wishes = parts.wishes(reception.end)
+        self._probe = NvmlProbe()
+        self._version = -1
+
+    async def begin(self) -> None:
+        """What must have happened before anybody is let in."""
+        await self._accounts()
+        await self._attempt(self._inventory)
+
+    async def run(self) -> None:
+        """Do all of it until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._adopt())
+            group.create_task(self._every(LOOK_EVERY, self._look))
+            group.create_task(self._every(LOOK_EVERY, self._show))
+            group.create_task(self._every(LOOK_EVERY, self._wishes.grant))
+            group.create_task(self._every(LEASES_EVERY, self._parts.broker.settle_leases))
+            group.create_task(self._every(INVENTORY_EVERY, self._inventory))
+            group.create_task(self._every(PURGE_EVERY, self._purge))
+            group.create_task(self._oversee())
+
+    async def _every(self, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            await self._attempt(work)
+            await asyncio.sleep(seconds)
+
+    async def _attempt(self, work: Callable[[], Awaitable[None]]) -> bool:
+        try:
+            await work()
+        except PlatformError as error:
+            note("work_failed", work=work.__name__, reason=error.message)
+            return False
+        except Exception as error:
+            explain(error)
+            return False
+        return True
+
+    async def _adopt(self) -> None:
+        adopted = False
+        while not adopted:
+            adopted = await self._attempt(self._parts.broker.adopt)
+            await asyncio.sleep(0 if adopted else AGAIN_AFTER)
+
+    async def _oversee(self) -> None:
+        while True:
+            await self._attempt(self._parts.broker.oversee)
+            await asyncio.sleep(AGAIN_AFTER)
+
+    async def _look(self) -> None:
+        version = await self._desk.ask(lambda store: store.data_version())
+        if version != self._version:
+            await self._accounts()
+            self._reception.judge()
+            self._version = version
+
+    async def _accounts(self) -> None:
+        known = self._reception.accounts
+        found: dict[str, Account] = {
+            account.name: account for account in await self._desk.ask(lambda store: store.accounts())
+        }
+        self._reception.accounts = found
+        changed = [account for name, account in found.items() if known.get(name) != account]
+        self._workers.push(changed, [name for name in known if name not in found])
+
+    async def _show(self) -> None:
+        shown = self._connections.shown()
+        await self._desk.ask(lambda store: store.show_connections(shown))
+
+    async def _inventory(self) -> None:
+        devices = await asyncio.to_thread(self._probe.devices)
+        manage = self._parts.config.manage
+        ours = [device for device in devices if manage is None or device.id in manage]
+        moment = now()
+        await self._desk.ask(lambda store: store.sync_devices(ours, moment))
+        self._parts.broker.inventory = {device.id: device for device in ours}
+
+    async def _purge(self) -> None:
+        moment = now()
+        for user_id in await self._desk.ask(lambda store: store.purgeable(moment)):
+            await asyncio.to_thread(self._parts.folders.delete, user_id)
+            await self._purged(user_id)
+
+    async def _purged(self, user_id: int) -> None:
+        moment = now()
+        await self._desk.ask(lambda store: store.purged(user_id, moment))
+        note("files_deleted", user=user_id)

@@ -1,0 +1,145 @@
+"""The worker's line to the broker.
+
+Owns the matching of answers to questions, and the snapshot of who may authenticate. Must not know
+asyncssh.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import Callable
+from typing import Any
+
+from gateway import verbs, wire
+from gateway.errors import Code, PlatformError
+from gateway.messages import MessageError, encode
+from gateway.ports import PipeSet, Progress
+
+
+class Brokerage:
+    """Asks the broker and is told by it. `arrived`, `ended` and `lost` are set before `begin`."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.accounts: dict[str, frozenset[bytes]] = {}
+        self.arrived: Callable[[str, socket.socket], None]
+        self.ended: Callable[[str, str | None, str], None]
+        self.lost: Callable[[], None]
+        self._sock = sock
+        self._requests = 0
+        self._waiting: dict[int, asyncio.Future[Any]] = {}
+        self._progress: dict[int, Progress] = {}
+        self._tickets: dict[str, asyncio.Future[str]] = {}
+
+    def begin(self) -> None:
+        """Start to read on the running loop; `lost` is called when the broker is gone."""
+        self._line = wire.PacketSocket(self._sock, self._received, self._gone)
+
+    def authenticate(self, evidence: verbs.Evidence) -> asyncio.Future[str]:
+        """The ticket, when the broker believes the evidence; else PlatformError DENIED."""
+        ticket: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._tickets[evidence.connection] = ticket
+        self._send(evidence)
+        return ticket
+
+    async def enter(self, ticket: str, progress: Progress) -> tuple[socket.socket, str]:
+        """A line to the runner in the user's container, and a greeting; `progress` hears what takes long."""
+        request = self._next()
+        self._progress[request] = progress
+        try:
+            message, fds = await self._ask(request, verbs.Enter(request, ticket))
+        finally:
+            self._progress.pop(request, None)
+        return socket.socket(fileno=fds[0]), message.greeting
+
+    async def pipes(self, sets: int) -> list[PipeSet]:
+        """New pipes, made by the broker."""
+        request = self._next()
+        _, fds = await self._ask(request, verbs.Pipes(request, sets))
+        size = verbs.DESCRIPTORS_A_SET
+        return [
+            PipeSet((part[0], part[1]), (part[2], part[3]), (part[4], part[5]))
+            for part in (fds[start : start + size] for start in range(0, len(fds), size))
+        ]
+
+    def opened(self, ticket: str, channel: str, kind: str, what: str) -> None:
+        """Tell of a session or forward that began."""
+        self._send(verbs.Opened(ticket, channel, kind, what))
+
+    def closed(self, ticket: str, channel: str) -> None:
+        """Tell that it ended."""
+        self._send(verbs.Closed(ticket, channel))
+
+    def gone(self, connection: str) -> None:
+        """Tell that a connection ended."""
+        refused = self._tickets.pop(connection, None)
+        if refused is not None and not refused.done():
+            refused.cancel()
+        self._send(verbs.Gone(connection))
+
+    def _send(self, message: object) -> None:
+        self._line.send(encode(message))
+
+    def _next(self) -> int:
+        self._requests += 1
+        return self._requests
+
+    async def _ask(self, request: int, message: object) -> tuple[Any, list[int]]:
+        answer: asyncio.Future[tuple[Any, list[int]]] = asyncio.get_running_loop().create_future()
+        self._waiting[request] = answer
+        self._send(message)
+        try:
+            return await answer
+        finally:
+            self._waiting.pop(request, None)
+
+    def _received(self, data: bytes, fds: list[int]) -> None:
+        try:
+            message = verbs.from_broker(data, len(fds))
+        except MessageError:
+            wire.close_all(fds)
+            self._line.close()
+            return
+        match message:
+            case verbs.Account():
+                self.accounts[message.user] = frozenset(message.keys)
+            case verbs.AccountGone():
+                self.accounts.pop(message.user, None)
+            case verbs.Connection():
+                self.arrived(message.connection, socket.socket(fileno=fds[0]))
+            case verbs.Ticket() | verbs.Refused():
+                self._judged(message)
+            case verbs.Progress():
+                if message.request in self._progress:
+                    self._progress[message.request](message.text)
+            case verbs.Entered() | verbs.Piped() | verbs.Failed():
+                self._answered(message, fds)
+            case verbs.End():
+                self.ended(message.connection, message.channel, message.message)
+
+    def _judged(self, message: verbs.Ticket | verbs.Refused) -> None:
+        ticket = self._tickets.pop(message.connection, None)
+        if ticket is None or ticket.done():
+            return
+        if isinstance(message, verbs.Ticket):
+            ticket.set_result(message.ticket)
+        else:
+            ticket.set_exception(PlatformError(Code.DENIED, message.message))
+
+    def _answered(self, message: verbs.Entered | verbs.Piped | verbs.Failed, fds: list[int]) -> None:
+        answer = self._waiting.get(message.request)
+        if answer is None or answer.done():
+            for fd in fds:
+                os.close(fd)
+        elif isinstance(message, verbs.Failed):
+            answer.set_exception(PlatformError(Code(message.code), message.message))
+        else:
+            answer.set_result((message, fds))
+
+    def _gone(self) -> None:
+        lost = PlatformError(Code.UNAVAILABLE, "The gateway is restarting; log in again.")
+        for answer in [*self._waiting.values(), *self._tickets.values()]:
+            if not answer.done():
+                answer.set_exception(lost)
+        self.lost()

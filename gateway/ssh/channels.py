@@ -1,0 +1,100 @@
+"""Channels that do not pile up data, and that take what OpenSSH's clients send.
+
+Owns the overrides of asyncssh's channels: bounded sending, raw command bytes, the filter on
+environment variables, and eow@openssh.com. Must not know executions.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from asyncssh.channel import SSHServerChannel, SSHTCPChannel, SSHUNIXChannel
+from asyncssh.constants import MSG_CHANNEL_DATA
+from asyncssh.packet import SSHPacket, String
+
+MOST_VARIABLES = 128
+LONGEST_VALUE = 4096
+
+_ACCEPTED = re.compile(rb"LANG|LC_[A-Z_]{1,32}|COLORTERM|NO_COLOR")
+
+
+class Bounded:
+    """Mixed into a channel class: data waits in the program that makes it, not in this process."""
+
+    _conn: Any
+    _session: Any
+    _send_buf: Any
+    _send_state: str
+    _send_window: int
+    _send_pktsize: int
+
+    def write(self, data: bytes, datatype: int | None = None) -> None:
+        """Send, straight into a packet where the window and the transport allow."""
+        direct = datatype is None and not self._send_buf and self._send_state == "open"
+        if direct and self._conn.may_send and 0 < len(data) <= min(self._send_window, self._send_pktsize):
+            self._send_window -= len(data)
+            self.send_packet(MSG_CHANNEL_DATA, String(data))  # type: ignore[attr-defined]
+        else:
+            super().write(data, datatype)  # type: ignore[misc]
+
+    def _flush_send_buf(self) -> None:
+        if self._send_buf and (self._conn is None or not self._conn.may_send):
+            self._pause_resume_writing()
+        else:
+            super()._flush_send_buf()  # type: ignore[misc]
+
+    def _pause_resume_writing(self) -> None:
+        if self._session is not None:
+            super()._pause_resume_writing()  # type: ignore[misc]
+
+
+class SessionChannel(Bounded, SSHServerChannel[bytes]):
+    """A session's channel. `command` holds the bytes of an exec request as they came."""
+
+    command = b""
+    _when_sent: Callable[[], None] | None = None
+
+    def when_sent(self, action: Callable[[], None]) -> None:
+        """Do something after everything written so far has gone out."""
+        if self._send_buf:
+            self._when_sent = action
+        else:
+            action()
+
+    def _flush_send_buf(self) -> None:
+        super()._flush_send_buf()
+        if self._when_sent is not None and not self._send_buf:
+            action, self._when_sent = self._when_sent, None
+            action()
+
+    def _process_exec_request(self, packet: SSHPacket) -> bool:
+        self.command = packet.get_string()
+        packet.check_end()
+        return self._start_session(command=self.command.decode("utf-8", "surrogateescape"))
+
+    def _process_env_request(self, packet: SSHPacket) -> bool:
+        name, value = packet.get_string(), packet.get_string()
+        packet.check_end()
+        accepted = _ACCEPTED.fullmatch(name) and len(value) <= LONGEST_VALUE and b"\0" not in value
+        if not accepted or len(self._env) >= MOST_VARIABLES:
+            return False
+        self._env[name] = value
+        return True
+
+    def _process_eow_at_openssh_dot_com_request(self, packet: SSHPacket) -> bool:
+        """The client will read no more output (OpenSSH PROTOCOL section 2.1)."""
+        packet.check_end()
+        end_output = getattr(self._session, "output_unwanted", None)
+        if end_output is not None:
+            end_output()
+        return True
+
+
+class TCPChannel(Bounded, SSHTCPChannel[bytes]):
+    """A forward's channel."""
+
+
+class UnixChannel(Bounded, SSHUNIXChannel[bytes]):
+    """A forward's channel to a socket file."""

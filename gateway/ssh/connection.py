@@ -1,0 +1,221 @@
+"""One client's connection: authentication, and the channels that it may open.
+
+Owns the worker's judgement of a key, which is only for speed and good manners: the broker judges the
+evidence again before anything is given. No callback suspends between reading a request and deciding
+on it. Must not know the store or the engine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Any
+
+import asyncssh
+from asyncssh.misc import ProtocolError
+from asyncssh.packet import SSHPacket, String
+from asyncssh.public_key import decode_ssh_public_key
+
+from gateway.errors import PlatformError
+from gateway.journal import explain
+from gateway.ports import Runner
+from gateway.ssh import words
+from gateway.ssh.channels import SessionChannel, TCPChannel, UnixChannel
+from gateway.ssh.entry import Entry
+from gateway.ssh.forward import Forward
+from gateway.ssh.session import Session, refused
+from gateway.ssh.tasks import Tasks
+from gateway.ssh.transport import Transport
+from gateway.verbs import Evidence
+
+MOST_TRIES = 20
+"""Failed requests a connection, probes of keys included: an agent may hold many before the right one."""
+MOST_SESSIONS = 200
+MOST_CHANNELS = 1_000
+LONGEST_COMMAND = 131_072
+CLOSE_WITHIN = 2.0
+"""Seconds for the last words of an ended connection to be sent."""
+
+Keys = Callable[[str], frozenset[bytes]]
+Dial = Callable[[Runner], Awaitable[socket.socket]]
+
+
+class Connection(Transport):
+    """A client's connection, carried by this worker under the broker's `id`."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        options: asyncssh.SSHServerConnectionOptions,
+        id_: str,
+        entry: Entry,
+        keys: Keys,
+        tasks: Tasks,
+        ended: Callable[[str], None],
+    ) -> None:
+        super().__init__(loop, options)
+        self.id = id_
+        self.entry = entry
+        self.tasks = tasks
+        self._keys = keys
+        self._ended = ended
+        self._evidence: Evidence | None = None
+        self._tries = 0
+        self._no_more_sessions = False
+        self._sessions: dict[str, Session] = {}
+        copies = {key: key.for_connection(id_) for key in set(options.server_host_keys.values())}  # type: ignore[attr-defined]
+        self._server_host_keys = {name: copies[key] for name, key in options.server_host_keys.items()}  # type: ignore[assignment]
+        self._all_server_host_keys = {
+            key.public_data: copies[key] for key in options.all_server_host_keys.values()
+        }  # type: ignore[assignment]
+
+    def variables(self) -> dict[str, str]:
+        """The environment that sshd gives: who is connected from where."""
+        peer, port = self._peer_addr, self._peer_port
+        return {
+            "SSH_CLIENT": f"{peer} {port} {self._local_port}",
+            "SSH_CONNECTION": f"{peer} {port} {self._local_addr} {self._local_port}",
+        }
+
+    def end(self, reason: str, session: str | None = None) -> None:
+        """The platform ends this connection, or one session of it, and says why."""
+        if session is not None:
+            if session in self._sessions:
+                self._sessions[session].end(reason)
+            return
+        for each in list(self._sessions.values()):
+            each.end(reason)
+        self._no_more_sessions = True
+        self.tasks.create_task(self._close_soon(reason))
+
+    async def _close_soon(self, reason: str) -> None:
+        """Close when the sessions' last words were sent, or could not be in time."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_WITHIN):
+                for channel in list(self._channels.values()):
+                    await channel.wait_closed()
+        if self._transport:
+            self.disconnect(asyncssh.DISC_BY_APPLICATION, reason)
+
+    async def validate_public_key(self, username: str, key_data: bytes, msg: bytes, signature: bytes) -> bool:
+        """Whether this key may be tried, or with a signature, whether it holds. Never suspends."""
+        if key_data not in self._keys(username):
+            return False
+        if not msg:
+            return True
+        signed = String(self._session_id) + msg
+        if not decode_ssh_public_key(key_data).verify(signed, signature):
+            return False
+        self._evidence = Evidence(self.id, username, key_data, signed, signature)
+        return True
+
+    def send_userauth_failure(self, partial_success: bool) -> None:
+        """Refuse one request; too many end the connection."""
+        self._tries += 1
+        if self._tries > MOST_TRIES:
+            raise ProtocolError("Too many authentication failures")
+        super().send_userauth_failure(partial_success)
+
+    def authenticated(self) -> None:
+        """Authentication is complete: hand the evidence to the broker. Closes without evidence."""
+        if self._evidence is None or self._evidence.user != self._username:
+            self.abort()
+            return
+        ticket = self.entry.authenticated(self._evidence)
+        self.tasks.create_task(self._accept(ticket))
+
+    async def _accept(self, ticket: asyncio.Future[str]) -> None:
+        try:
+            await ticket
+        except PlatformError as error:
+            self.end(error.message)
+        except asyncio.CancelledError:
+            return
+
+    def session(self) -> tuple[SessionChannel, Session]:
+        """A new session channel. Raises ChannelOpenError above the limits."""
+        if self._no_more_sessions or len(self._sessions) >= MOST_SESSIONS:
+            raise asyncssh.ChannelOpenError(asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED, "No more sessions")
+        self._check_channels()
+        channel = SessionChannel(
+            self, self._loop, True, False, False, 0, 0, None, "strict", self._window, self._max_pktsize
+        )
+        session = Session(self)
+        self._sessions[session.id] = session
+        return channel, session
+
+    def session_closed(self, session: str) -> None:
+        """A session channel is closed."""
+        self._sessions.pop(session, None)
+
+    def tcp(self, host: str, port: int) -> tuple[TCPChannel, Awaitable[Forward]]:
+        """A channel to `host` and `port` as the container sees them."""
+        self._check_channels()
+        channel = TCPChannel(self, self._loop, None, "strict", self._window, self._max_pktsize)
+        return channel, self._forward(lambda runner: runner.dial_tcp(host, port), f"{host}:{port}")
+
+    def unix(self, path: str) -> tuple[UnixChannel, Awaitable[Forward]]:
+        """A channel to a socket file in the container."""
+        self._check_channels()
+        channel = UnixChannel(self, self._loop, None, "strict", self._window, self._max_pktsize)
+        return channel, self._forward(lambda runner: runner.dial_unix(path), path)
+
+    async def _forward(self, dial: Dial, what: str) -> Forward:
+        """Dial inside the container. Only ChannelOpenError may leave: anything else ends the connection."""
+        try:
+            runner = await self.entry.runner(lambda text: None)
+            return Forward(self, await dial(runner), words.shown(what.encode("utf-8", "surrogateescape")))
+        except Exception as error:
+            raise refused(explain(error)) from error
+
+    def _check_channels(self) -> None:
+        if len(self._channels) >= MOST_CHANNELS:
+            raise asyncssh.ChannelOpenError(asyncssh.OPEN_RESOURCE_SHORTAGE, "Too many channels")
+
+    def _process_no_more_sessions_at_openssh_dot_com_global_request(self, packet: SSHPacket) -> None:
+        """The client will ask for no more sessions (OpenSSH PROTOCOL section 2.2)."""
+        packet.check_end()
+        self._no_more_sessions = True
+        self._report_global_response(True)
+
+    def _cleanup(self, exc: Exception | None) -> None:
+        super()._cleanup(exc)
+        self.entry.leave()
+        self._ended(self.id)
+
+
+class Owner(asyncssh.SSHServer):
+    """asyncssh's hooks, each handed to the connection."""
+
+    _connection: Connection
+
+    def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
+        """The connection whose hooks these are."""
+        assert isinstance(conn, Connection)
+        self._connection = conn
+
+    def begin_auth(self, username: str) -> bool:
+        """Everybody must authenticate: a false value here would let anyone in."""
+        return True
+
+    def auth_completed(self) -> None:
+        """Authentication is complete."""
+        self._connection.authenticated()
+
+    def public_key_auth_supported(self) -> bool:
+        """The one method, for every name alike."""
+        return True
+
+    def session_requested(self) -> Any:
+        """A session channel."""
+        return self._connection.session()
+
+    def connection_requested(self, dest_host: str, dest_port: int, orig_host: str, orig_port: int) -> Any:
+        """A direct-tcpip channel (RFC 4254 section 7.2), dialled inside the container."""
+        return self._connection.tcp(dest_host, dest_port)
+
+    def unix_connection_requested(self, dest_path: str) -> Any:
+        """A direct-streamlocal channel, dialled inside the container."""
+        return self._connection.unix(dest_path)

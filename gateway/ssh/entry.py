@@ -1,0 +1,80 @@
+"""One authenticated connection's way into its workspace.
+
+Owns the ticket and the line to the runner: asked for when the first channel needs it, shared by all,
+asked for again when it was lost. Must not know asyncssh.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+
+from gateway.errors import PlatformError
+from gateway.ports import PipeSource, Progress, Runner
+from gateway.ssh.brokerage import Brokerage
+from gateway.ssh.tasks import Tasks
+from gateway.verbs import Evidence
+
+REASON_WITHIN = 2.0
+"""Seconds for the broker to say why a runner's line ended, before the person is told something general."""
+
+MakeRunner = Callable[[socket.socket, PipeSource], Runner]
+
+
+class Entry:
+    """The way in of one connection."""
+
+    def __init__(
+        self, brokerage: Brokerage, pipes: PipeSource, make_runner: MakeRunner, tasks: Tasks
+    ) -> None:
+        self.greeting = ""
+        self._brokerage = brokerage
+        self._pipes = pipes
+        self._make_runner = make_runner
+        self._tasks = tasks
+        self._ticket: asyncio.Future[str]
+        self._runner: Runner | None = None
+        self._lock = asyncio.Lock()
+        self._left = False
+
+    def authenticated(self, evidence: Evidence) -> asyncio.Future[str]:
+        """Give the evidence to the broker; the ticket, or its refusal, comes later."""
+        self._ticket = self._brokerage.authenticate(evidence)
+        return self._ticket
+
+    async def runner(self, progress: Progress) -> Runner:
+        """The runner of this user's container, which is started when need be. Raises PlatformError."""
+        async with self._lock:
+            if self._runner is None:
+                ticket = await asyncio.shield(self._ticket)
+                line, self.greeting = await self._brokerage.enter(ticket, progress)
+                self._runner = self._make_runner(line, self._pipes)
+                if self._left:
+                    self._runner.close()
+                else:
+                    self._tasks.create_task(self._watch(self._runner))
+            return self._runner
+
+    def opened(self, channel: str, kind: str, what: str) -> None:
+        """Tell the broker of a session or forward."""
+        self._brokerage.opened(self._ticket.result(), channel, kind, what)
+
+    def closed(self, channel: str) -> None:
+        """Tell the broker that it ended."""
+        self._brokerage.closed(self._ticket.result(), channel)
+
+    def leave(self) -> None:
+        """The connection ended."""
+        self._left = True
+        if self._runner is not None:
+            self._runner.close()
+
+    async def _watch(self, runner: Runner) -> None:
+        try:
+            await runner.closed()
+        except PlatformError:
+            return
+        finally:
+            if self._runner is runner:
+                self._runner = None

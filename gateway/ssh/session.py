@@ -1,0 +1,240 @@
+"""One session channel: what the client asked for, the program, and its end.
+
+Owns the order of things: the program starts when the request was accepted, input waits until then,
+the exit status goes out after the last byte of output. Not one byte of ours ever goes to stdout,
+save the greeting of a terminal. Must not know how the container is reached.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import asyncssh
+
+from gateway.errors import Code, PlatformError
+from gateway.journal import explain
+from gateway.ports import Execution
+from gateway.sessions import Exit, Kind, Pty, SessionRequest, Window
+from gateway.ssh import words
+from gateway.ssh.channels import SessionChannel
+from gateway.ssh.entry import REASON_WITHIN
+from gateway.ssh.pump import Inflow, Outflow
+
+if TYPE_CHECKING:
+    from gateway.ssh.connection import Connection
+
+STDERR = asyncssh.EXTENDED_DATA_STDERR
+
+
+class Session(asyncssh.SSHServerSession[bytes]):
+    """Serves one session channel."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.id = secrets.token_hex(4)
+        self._connection = connection
+        self._channel: SessionChannel
+        self._pty: Pty | None = None
+        self._kind = Kind.SHELL
+        self._subsystem = b""
+        self._execution: Execution | None = None
+        self._input: Inflow | None = None
+        self._outputs: list[Outflow] = []
+        self._early: list[bytes] = []
+        self._early_end = False
+        self._reason: str | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    def connection_made(self, chan: asyncssh.SSHServerChannel[bytes]) -> None:
+        """The channel is open."""
+        assert isinstance(chan, SessionChannel)
+        self._channel = chan
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The channel is closed: let go of the program as sshd does."""
+        self._connection.session_closed(self.id)
+        if self._task is not None:
+            self._task.cancel()
+
+    def pty_requested(self, term_type: str, term_size: tuple[int, int, int, int], term_modes: object) -> bool:
+        """A terminal, for the program that is asked for next."""
+        assert isinstance(term_modes, dict)
+        self._pty = Pty(term_type, Window(*term_size), dict(term_modes))
+        return True
+
+    def terminal_size_changed(self, width: int, height: int, pixwidth: int, pixheight: int) -> None:
+        """The client's window has another size."""
+        if self._execution is not None and self._pty is not None:
+            self._execution.resize(Window(width, height, pixwidth, pixheight))
+
+    def signal_received(self, signal: str) -> None:
+        """A signal request (RFC 4254 section 6.9)."""
+        if self._execution is not None:
+            self._execution.signal(signal)
+
+    def break_received(self, msec: int) -> bool:
+        """A break (RFC 4335), for a terminal only."""
+        if self._execution is None or self._pty is None:
+            return False
+        self._execution.send_break()
+        return True
+
+    def shell_requested(self) -> bool:
+        """A login shell."""
+        return True
+
+    def exec_requested(self, command: str) -> bool:
+        """One command; its bytes are the channel's."""
+        self._kind = Kind.EXEC
+        return True
+
+    def subsystem_requested(self, subsystem: str) -> bool:
+        """A subsystem; the runner knows which there are."""
+        self._kind, self._subsystem = Kind.SUBSYSTEM, subsystem.encode()
+        return True
+
+    def session_started(self) -> None:
+        """The request was accepted: start the program."""
+        self._task = self._connection.tasks.create_task(self._run())
+
+    def data_received(self, data: bytes, datatype: int | None) -> None:
+        """Input; until the program runs it waits here, and the client is held back."""
+        if self._input is not None:
+            self._input.feed(data)
+        else:
+            self._early.append(data)
+            self._channel.pause_reading()
+
+    def eof_received(self) -> bool:
+        """The end of input, which is not the end of the session."""
+        if self._input is not None:
+            self._input.end()
+        self._early_end = True
+        return True
+
+    def pause_writing(self) -> None:
+        """The client takes no more output."""
+        for output in self._outputs:
+            output.pause()
+
+    def resume_writing(self) -> None:
+        """It takes more again."""
+        for output in self._outputs:
+            output.resume()
+
+    def output_unwanted(self) -> None:
+        """The client will read no more output: the program shall learn so."""
+        if self._execution is not None:
+            for output in self._outputs[:1]:
+                output.stop()
+            self._execution.close_stdout()
+
+    def end(self, reason: str) -> None:
+        """The platform ends this session; the person reads why."""
+        self._reason = reason
+        if self._task is not None:
+            self._task.cancel()
+
+    async def _run(self) -> None:
+        try:
+            await self._serve()
+        except asyncio.CancelledError:
+            if self._reason is None:
+                return
+            self._say(self._reason)
+            self._exit(Exit(words.ENDED))
+        except Exception as error:
+            known = explain(error)
+            self._say(known.message)
+            self._exit(Exit(words.status(known)))
+        finally:
+            self._let_go()
+
+    async def _serve(self) -> None:
+        request = self._request()
+        runner = await self._connection.entry.runner(self._say)
+        self._connection.entry.opened(self.id, self._kind.value, words.shown(request.command))
+        try:
+            self._execution = await runner.start(request)
+            self._greet()
+            self._connect(self._execution)
+            for output in self._outputs:
+                await output.done
+            self._exit(await self._ended(self._execution))
+        finally:
+            self._connection.entry.closed(self.id)
+
+    async def _ended(self, execution: Execution) -> Exit:
+        """How the program ended; when nobody can say, the broker's reason, for which there is a moment."""
+        try:
+            return await execution.wait()
+        except PlatformError:
+            await asyncio.sleep(REASON_WITHIN)
+            self._say("Your container or the runner in it ended; log in again.")
+            return Exit(words.ENDED)
+
+    def _request(self) -> SessionRequest:
+        channel = self._channel
+        env = {
+            name.decode("ascii", "surrogateescape"): value.decode("utf-8", "surrogateescape")
+            for name, value in channel.get_environment_bytes().items()
+        }
+        command = channel.command if self._kind is Kind.EXEC else self._subsystem
+        return SessionRequest(self._kind, command, env | self._connection.variables(), self._pty)
+
+    def _connect(self, execution: Execution) -> None:
+        self._outputs = [Outflow(execution.stdout, self._channel)]
+        if execution.stderr is not None:
+            self._outputs.append(Outflow(execution.stderr, self._channel, STDERR))
+        assert execution.stdin is not None
+        self._input = Inflow(execution.stdin, self._channel, execution.close_stdin)
+        for data in self._early:
+            self._input.feed(data)
+        self._early.clear()
+        if self._early_end:
+            self._input.end()
+        self._channel.resume_reading()
+
+    def _greet(self) -> None:
+        if self._pty is not None and self._kind is Kind.SHELL:
+            with suppress(OSError):
+                self._channel.write(self._connection.entry.greeting.replace("\n", "\r\n").encode())
+
+    def _say(self, text: str) -> None:
+        with suppress(OSError):
+            self._channel.write_stderr(words.line(text, self._pty is not None))
+
+    def _exit(self, ended: Exit) -> None:
+        """Send the status after the last byte, which a slow client may not have taken yet."""
+        self._channel.when_sent(lambda: self._send_exit(ended))
+
+    def _send_exit(self, ended: Exit) -> None:
+        with suppress(OSError):
+            if self._channel.is_closing():
+                return
+            self._channel.write_eof()
+            if ended.signal is not None:
+                self._channel.exit_with_signal(ended.signal, ended.core_dumped)
+            else:
+                self._channel.exit(ended.status if ended.status is not None else words.ENDED)
+
+    def _let_go(self) -> None:
+        if self._input is not None:
+            self._input.stop()
+        for output in self._outputs:
+            output.stop()
+        if self._execution is not None:
+            self._execution.close()
+            self._execution = None
+
+
+def refused(error: PlatformError) -> asyncssh.ChannelOpenError:
+    """What a client is told when a channel cannot be opened."""
+    code = (
+        asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED
+        if error.code is Code.DENIED
+        else asyncssh.OPEN_CONNECT_FAILED
+    )
+    return asyncssh.ChannelOpenError(code, error.message)

@@ -1,0 +1,112 @@
+"""The connection below its channels: key exchange and back-pressure.
+
+Owns what asyncssh's connection lacks: it stops producing when the client's TCP does not take more or
+a key exchange is going on, it waits for the client's offer before making its own, and it sends no
+empty IGNORE packets, which only protect CBC ciphers. Must not know users or containers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, cast
+
+import asyncssh
+from asyncssh.constants import MSG_IGNORE, MSG_KEXINIT
+from asyncssh.packet import SSHPacket
+
+from gateway.ssh.options import FAST_CIPHERS
+
+WRITE_LIMIT = 65536
+"""Bytes in the transport above which channels stop; more delays keystrokes and is no faster."""
+HOLD_OFFER = 0.25
+"""Seconds to wait for the client's KEXINIT; a client that waits for ours gets it then."""
+
+_COOKIE = 16
+_FAST = {name.encode() for name in FAST_CIPHERS}
+
+
+class Transport(asyncssh.SSHServerConnection):
+    """asyncssh's server connection with bounded buffers and OpenSSH's speed."""
+
+    _offer_timer: asyncio.TimerHandle | None = None
+    _offer_made = False
+    _stalled = False
+
+    @property
+    def may_send(self) -> bool:
+        """False while data would only pile up in this process."""
+        return not self._stalled and self._kex_complete
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin, with a small write buffer."""
+        cast(asyncio.WriteTransport, transport).set_write_buffer_limits(WRITE_LIMIT)
+        super().connection_made(transport)
+
+    def pause_writing(self) -> None:
+        """The client's TCP takes no more."""
+        self._stalled = True
+
+    def resume_writing(self) -> None:
+        """It takes more again."""
+        self._stalled = False
+        self._resume_channels()
+
+    def send_packet(self, pkttype: int, *args: bytes, handler: Any = None) -> None:
+        """Send one packet, but no IGNORE: this server offers no CBC cipher."""
+        if pkttype != MSG_IGNORE:
+            super().send_packet(pkttype, *args, handler=handler)
+
+    def _send_deferred_packets(self) -> None:
+        super()._send_deferred_packets()
+        self._resume_channels()
+
+    def _resume_channels(self) -> None:
+        for channel in list(self._channels.values()):
+            channel._flush_send_buf()
+
+    def _send_kexinit(self) -> None:
+        if self._offer_made:
+            super()._send_kexinit()
+        elif self._offer_timer is None:
+            self._offer_timer = self._loop.call_later(HOLD_OFFER, self._make_offer)
+
+    def _make_offer(self) -> None:
+        if self._offer_timer is not None:
+            self._offer_timer.cancel()
+        self._offer_made = True
+        super()._send_kexinit()
+
+    def _cleanup(self, exc: Exception | None) -> None:
+        if self._offer_timer is not None:
+            self._offer_timer.cancel()
+        super()._cleanup(exc)
+
+    async def _answer_kexinit(self, pkttype: int, pktid: int, packet: SSHPacket) -> None:
+        """OpenSSH lists CTR before GCM and the client's order decides: who has GCM is offered it alone."""
+        offer = SSHPacket(packet.get_full_payload())
+        offer.get_bytes(1 + _COOKIE)
+        lists = [offer.get_namelist() for _ in range(4)]
+        if not self._offer_made:
+            if all(_FAST.intersection(ciphers) for ciphers in lists[2:]):
+                self._enc_algs = [name for name in self._enc_algs if name in _FAST]
+            self._make_offer()
+        await super()._process_kexinit(pkttype, pktid, packet)
+        self._judge_guess(lists[0], lists[1])
+
+    def _judge_guess(self, exchanges: Any, host_keys: Any) -> None:
+        """A guess is right only when both sides' first choices agree (RFC 4253 section 7.1)."""
+        if self._ignore_first_kex or self._kex is None or not self._guessed():
+            return
+        ours = self._server_host_key_algs or [b""]
+        self._ignore_first_kex = exchanges[0] != self._kex_algs[0] or host_keys[0] != ours[0]
+
+    def _guessed(self) -> bool:
+        return bool(self._client_kexinit[-5])
+
+    async def reload_config(self) -> None:
+        """Nothing: asyncssh would rebuild its options in a thread on every login."""
+
+    _packet_handlers: ClassVar[Any] = {
+        **asyncssh.SSHServerConnection._packet_handlers,
+        MSG_KEXINIT: _answer_kexinit,
+    }

@@ -1,0 +1,29 @@
+"""How an error reads to a person at the other end of a session, and its exit status.
+
+Owns that mapping for SSH; gpuadmin has its own. Must not know how errors come about.
+"""
+
+from __future__ import annotations
+
+from gateway.errors import Code, PlatformError
+
+ENDED = 255
+"""The status of a session that the platform ended, as ssh itself uses it for a lost connection."""
+
+_STATUS = {Code.NO_CAPACITY: 75, Code.UNAVAILABLE: 75, Code.DENIED: 77}
+
+
+def status(error: PlatformError) -> int:
+    """75 when it would succeed later, 77 when it is forbidden, else 1 (sysexits.h)."""
+    return _STATUS.get(error.code, 1)
+
+
+def line(text: str, terminal: bool) -> bytes:
+    """One line of ours for stderr, with the line end that a raw terminal needs."""
+    end = "\r\n" if terminal else "\n"
+    return ("gpu-gateway: " + text.replace("\n", end) + end).encode()
+
+
+def shown(raw: bytes) -> str:
+    """Foreign bytes for logs and lists: printable ASCII, the rest as \\xNN, cut at 200 bytes."""
+    return "".join(chr(byte) if 0x20 <= byte < 0x7F and byte != 0x5C else f"\\x{byte:02x}" for byte in raw[:200])

@@ -1,0 +1,103 @@
+"""From a configuration to the parts: store, engine, folders, broker.
+
+Owns which adapter stands behind which port. Must not know asyncssh: gpuadmin is wired here as well.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from gateway import networks
+from gateway.broker import Broker
+from gateway.config import Config, this_machine
+from gateway.desk import Desk
+from gateway.docker.backend import DockerBackend
+from gateway.docker.naming import bridge_prefix
+from gateway.errors import Code, PlatformError
+from gateway.folders import WorkspaceFolders
+from gateway.ports import BrokerStore, RunnerLink
+from gateway.runner.bundle import COMMAND, write_bundle
+from gateway.runner.link import RunnerSocket
+from gateway.sqlite.store import Store
+from gateway.users import User
+from gateway.wishes import Wishes
+from gateway.workspaces import ContainerSpec, Workspace, container_spec, spec_hash
+
+RUNNER = "runner.pyz"
+
+
+class Parts:
+    """The platform without its front door."""
+
+    def __init__(self, config: Config, open_store: Callable[[], Store]) -> None:
+        """Build everything. Raises PlatformError when the store or the address pool cannot be used."""
+        self.config = config
+        opened: list[Store] = []
+
+        def open_once() -> BrokerStore:
+            opened.append(open_store())
+            return opened[0]
+
+        self.desk = Desk(open_once)
+        self.instance = opened[0].instance()
+        check_pool(config, self.instance)
+        write_bundle(config.state / RUNNER)
+        self.folders = WorkspaceFolders(config.state)
+        self.backend = DockerBackend(self.instance, str(config.pool))
+        self.broker = Broker(
+            self.desk, self.backend, self.folders, self._template, spec_hash, self._link, now
+        )
+
+    def wishes(self, end_session: Callable[[str, str], bool]) -> Wishes:
+        """Who does what operators want."""
+        return Wishes(self.desk, self.broker, end_session, now)
+
+    async def close(self) -> None:
+        """Give everything back; containers run on."""
+        self.broker.close()
+        await self.backend.close()
+        self.desk.close()
+
+    def _template(self, workspace: Workspace) -> ContainerSpec:
+        return container_spec(
+            workspace,
+            state=str(self.config.state),
+            runner=str(self.config.state / RUNNER),
+            env=dict(self.config.env),
+            subnet=str(networks.subnet(self.config.pool, workspace.user.id).network),
+            command=COMMAND,
+        )
+
+    def _link(self, user: User) -> RunnerLink:
+        return RunnerSocket(self.folders.socket_directory(user.id), user.uid)
+
+
+async def act_without_broker(config: Config, store: Store) -> None:
+    """Do all that is wanted, with no broker running; the caller holds the broker's lock."""
+    parts = Parts(config, lambda: store)
+    try:
+        await parts.wishes(lambda id_, reason: False).grant()
+    finally:
+        await parts.close()
+
+
+def open_store(config: Config, check: bool) -> Store:
+    """The store of this installation; `check` looks for damage first."""
+    return Store.open(config.state, this_machine(), config.uids, check=check)
+
+
+def check_pool(config: Config, instance: str) -> None:
+    """Raise CONFLICT when this machine reaches part of network.pool by an interface that is not ours."""
+    shown = subprocess.run(
+        ["ip", "-j", "-4", "route", "show", "table", "all"], capture_output=True, text=True, check=False
+    )
+    if shown.returncode != 0:
+        raise PlatformError(Code.UNAVAILABLE, "The host's routes cannot be read; install iproute2.")
+    networks.check_pool(config.pool, networks.parse_routes(shown.stdout), bridge_prefix(instance))
+
+
+def now() -> datetime:
+    """The time, UTC."""
+    return datetime.now(UTC)

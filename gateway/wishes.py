@@ -1,0 +1,60 @@
+"""What operators want, done one after the other.
+
+Owns the answer that each one gets: done, or one sentence. Must not know who waits for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from gateway.broker import Broker
+from gateway.desk import Desk
+from gateway.errors import Code, PlatformError
+from gateway.journal import explain
+from gateway.ports import Now, Wanted
+
+EndSession = Callable[[str, str], bool]
+
+
+class Wishes:
+    """Does what is wanted. `end_session(id, reason)` is False when there is no such connection or channel."""
+
+    def __init__(self, desk: Desk, broker: Broker, end_session: EndSession, now: Now) -> None:
+        self._desk = desk
+        self._broker = broker
+        self._end_session = end_session
+        self._now = now
+
+    async def grant(self) -> None:
+        """Do everything that is wanted now; one that fails does not keep the others."""
+        for wanted in await self._desk.ask(lambda store: store.wanted()):
+            await self._answer(wanted)
+
+    async def _answer(self, wanted: Wanted) -> None:
+        error = None
+        try:
+            await self._do(wanted)
+        except Exception as failure:
+            error = explain(failure).message
+        now = self._now()
+        await self._desk.ask(lambda store: store.done(wanted.id, error, now))
+
+    async def _do(self, wanted: Wanted) -> None:
+        match wanted.verb:
+            case "recreate":
+                await self._broker.recreate(int(wanted.subject))
+            case "end-leases":
+                await self._broker.settle_leases()
+                await self._forget_removed(int(wanted.subject))
+            case "kill":
+                if not self._end_session(wanted.subject, "An operator ended this session."):
+                    raise PlatformError(
+                        Code.NOT_FOUND, f"There is no session {wanted.subject}; see `gpuadmin session list`."
+                    )
+            case _:
+                raise PlatformError(Code.INVALID, f"This gateway cannot {wanted.verb}; upgrade it.")
+
+    async def _forget_removed(self, user_id: int) -> None:
+        users = await self._desk.ask(lambda store: store.users())
+        if user_id not in {user.id for user in users}:
+            await self._broker.forget(user_id)
