@@ -1,13 +1,24 @@
-"""What every test may ask for: the base image in the engine. Owns no policy of the product."""
+"""What every test may ask for: the base image, and a machine's worth of stand-in GPUs.
+
+Owns no policy of the product.
+"""
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from tests.support.nvidia import state
+
 ROOT = Path(__file__).resolve().parent.parent
+NVIDIA = ROOT / "tests" / "support" / "nvidia"
 
 
 @pytest.fixture(scope="session")
@@ -26,3 +37,51 @@ def base_image() -> str:
     if held.stdout.strip() != revision:
         subprocess.run([recipe, ref], check=True, timeout=600)
     return ref
+
+
+@pytest.fixture(scope="session")
+def stand_ins(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the stand-ins of NVIDIA's library, tool and hook, and a state of four idle GPUs.
+
+    Put it into LD_LIBRARY_PATH of a program that asks NVML. Tests that change what the GPUs do give that
+    program a state file of their own in NVML_STAND_IN_STATE.
+    """
+    folder = tmp_path_factory.mktemp("nvidia")
+    subprocess.run([NVIDIA / "build.sh", folder], check=True, timeout=60)
+    state.write(folder / "state", state.gpus(4))
+    return folder
+
+
+@dataclass(frozen=True)
+class GpuEngine:
+    """A private Docker engine that gives out the GPUs of `stand_ins`, and holds the base image."""
+
+    docker_host: str
+    stand_ins: Path
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """This process's environment, for a program that uses that engine and those GPUs."""
+        return {**os.environ, "DOCKER_HOST": self.docker_host, "LD_LIBRARY_PATH": str(self.stand_ins)}
+
+
+@pytest.fixture(scope="session")
+def gpu_engine(stand_ins: Path, base_image: str) -> Iterator[GpuEngine]:
+    """A real engine with the stand-in hook on its PATH; gone with all it holds after the run."""
+    # A socket's path may have 107 bytes, which pytest's folders nearly fill.
+    folder = Path(tempfile.mkdtemp(prefix="gpu-engine-"))
+    script = NVIDIA / "engine.sh"
+    try:
+        started = subprocess.run(
+            [script, "start", folder, stand_ins, "10.213.0.0/16"],
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+        )
+        host = started.stdout.strip()
+        with subprocess.Popen(["docker", "save", base_image], stdout=subprocess.PIPE) as image:
+            subprocess.run(["docker", "--host", host, "load", "-q"], stdin=image.stdout, check=True)
+        yield GpuEngine(host, stand_ins)
+    finally:
+        subprocess.run([script, "stop", folder], check=True, timeout=120)
+        shutil.rmtree(folder)

@@ -1,0 +1,392 @@
+/* A stand-in for libnvidia-ml.so.1, for machines without a GPU.
+
+   Owns what NVML answers, read from a state file. Knows NVML's published C interface and nothing of the
+   programs that ask: structures and numbers as in nvml.h (docs.nvidia.com/deploy/nvml-api).
+
+   The state file is $NVML_STAND_IN_STATE, else the file `state` beside this library. It is looked at on
+   every call, so that a test may change what is true under a running program: write another file, then
+   rename it over the old one. Its lines, where every line after `gpu` is about that GPU:
+
+       driver 550.54.15              nvmlSystemGetDriverVersion; also cuda 12040
+       fails 9                       nvmlInit answers this error (9: driver not loaded)
+       gpu GPU-6c1d…                 the next GPU, with its UUID; up to 16
+       model NVIDIA H100 80GB HBM3
+       minor 0                       its node is /dev/nvidia0
+       memory 85520809984            bytes; also used
+       utilization 97                per cent; also memory_utilization
+       temperature 61                degrees Celsius; power 312000 (milliwatts)
+       process 4711 1073741824       a pid and its bytes; up to 64
+       lost 15                       every question about this GPU answers this error (15: GPU is lost)
+
+   Loaded from /usr/lib/nvidia-stand-in, where the hook puts it inside containers, it shows only GPUs
+   whose node exists there: what a program sees is then what the container was really given. */
+
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <limits.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define INSIDE "/usr/lib/nvidia-stand-in"
+#define GPUS 16
+#define PROCESSES 64
+#define API __attribute__((visibility("default")))
+
+enum {
+    SUCCESS = 0, UNINITIALIZED = 1, INVALID_ARGUMENT = 2, NOT_SUPPORTED = 3, NOT_FOUND = 6,
+    INSUFFICIENT_SIZE = 7, DRIVER_NOT_LOADED = 9
+};
+
+typedef struct { unsigned pid; unsigned long long used; unsigned gi, ci; } process_info;
+typedef struct { unsigned long long total, free, used; } memory_info;
+typedef struct { unsigned version; unsigned long long total, reserved, free, used; } memory_info_v2;
+typedef struct { unsigned gpu, memory; } utilization_info;
+typedef struct {
+    char legacy_id[16]; unsigned domain, bus, device, pci_device_id, subsystem_id; char id[32];
+} pci_info;
+
+typedef struct {
+    char uuid[96], model[96];
+    unsigned minor, utilization, memory_utilization, temperature, power, processes;
+    int lost;
+    unsigned long long memory, used;
+    process_info process[PROCESSES];
+} gpu;
+
+typedef struct { char driver[80]; int cuda, fails; unsigned gpus; gpu gpu[GPUS]; } state;
+
+/* Handles are places in this array: stable while the file changes under a program that holds one. */
+static const char handles[GPUS];
+static atomic_int users;
+static __thread state now;
+static __thread struct stat seen;
+static __thread int filtered;
+
+static const char *state_path(char *buffer)
+{
+    const char *given = getenv("NVML_STAND_IN_STATE");
+    Dl_info self;
+    char own[PATH_MAX];
+    int length;
+
+    filtered = 0;
+    if (given)
+        return given;
+    if (!dladdr(handles, &self) || !realpath(self.dli_fname, own))
+        return "";
+    *strrchr(own, '/') = 0;
+    filtered = strcmp(own, INSIDE) == 0;
+    length = snprintf(buffer, PATH_MAX, "%s/state", own);
+    return length < PATH_MAX ? buffer : "";
+}
+
+static void read_gpu_line(gpu *g, const char *key, const char *value)
+{
+    if (!strcmp(key, "model")) snprintf(g->model, sizeof g->model, "%s", value);
+    else if (!strcmp(key, "minor")) g->minor = (unsigned)atoi(value);
+    else if (!strcmp(key, "memory")) g->memory = strtoull(value, NULL, 10);
+    else if (!strcmp(key, "used")) g->used = strtoull(value, NULL, 10);
+    else if (!strcmp(key, "utilization")) g->utilization = (unsigned)atoi(value);
+    else if (!strcmp(key, "memory_utilization")) g->memory_utilization = (unsigned)atoi(value);
+    else if (!strcmp(key, "temperature")) g->temperature = (unsigned)atoi(value);
+    else if (!strcmp(key, "power")) g->power = (unsigned)atoi(value);
+    else if (!strcmp(key, "lost")) g->lost = atoi(value);
+    else if (!strcmp(key, "process") && g->processes < PROCESSES) {
+        process_info *p = &g->process[g->processes++];
+        *p = (process_info){.gi = UINT_MAX, .ci = UINT_MAX};
+        sscanf(value, "%u %llu", &p->pid, &p->used);
+    }
+}
+
+static void read_state(FILE *file)
+{
+    char line[512], key[32];
+    int at;
+
+    memset(&now, 0, sizeof now);
+    while (fgets(line, sizeof line, file)) {
+        line[strcspn(line, "\n")] = 0;
+        if (sscanf(line, " %31s %n", key, &at) < 1)
+            continue;
+        if (!strcmp(key, "driver")) snprintf(now.driver, sizeof now.driver, "%.79s", line + at);
+        else if (!strcmp(key, "cuda")) now.cuda = atoi(line + at);
+        else if (!strcmp(key, "fails")) now.fails = atoi(line + at);
+        else if (!strcmp(key, "gpu") && now.gpus < GPUS)
+            snprintf(now.gpu[now.gpus++].uuid, sizeof now.gpu->uuid, "%.95s", line + at);
+        else if (now.gpus) read_gpu_line(&now.gpu[now.gpus - 1], key, line + at);
+    }
+}
+
+/* Makes `now` what the file says now; each thread has its own copy, so that none needs a lock. */
+static int look(void)
+{
+    char buffer[PATH_MAX];
+    const char *path = state_path(buffer);
+    struct stat found;
+    FILE *file;
+
+    if (stat(path, &found)) {
+        memset(&seen, 0, sizeof seen);
+        return DRIVER_NOT_LOADED;
+    }
+    if (found.st_ino == seen.st_ino && found.st_size == seen.st_size
+        && !memcmp(&found.st_mtim, &seen.st_mtim, sizeof seen.st_mtim))
+        return now.fails;
+    if (!(file = fopen(path, "re")))
+        return DRIVER_NOT_LOADED;
+    read_state(file);
+    fclose(file);
+    seen = found;
+    return now.fails;
+}
+
+static int ready(void)
+{
+    return users ? look() : UNINITIALIZED;
+}
+
+static int shown(const gpu *g)
+{
+    char node[64];
+
+    snprintf(node, sizeof node, "/dev/nvidia%u", g->minor);
+    return !filtered || access(node, F_OK) == 0;
+}
+
+/* The GPU of a handle; NULL and *error when NVML would not answer about it. */
+static const gpu *find(const void *handle, int *error)
+{
+    const char *place = handle;
+
+    if ((*error = ready()))
+        return NULL;
+    if (place < handles || place >= handles + now.gpus) {
+        *error = INVALID_ARGUMENT;
+        return NULL;
+    }
+    *error = now.gpu[place - handles].lost;
+    return *error ? NULL : &now.gpu[place - handles];
+}
+
+static int give(char *to, unsigned size, const char *text)
+{
+    if (strlen(text) >= size)
+        return INSUFFICIENT_SIZE;
+    strcpy(to, text);
+    return SUCCESS;
+}
+
+/* Opens an answer about one GPU: `g` is that GPU from here on, or the call has ended with the error. */
+#define ABOUT(handle) int error; const gpu *g = find(handle, &error); if (!g) return error
+
+API int nvmlInitWithFlags(unsigned flags)
+{
+    int error = look();
+
+    (void)flags;
+    if (!error)
+        users++;
+    return error;
+}
+
+API int nvmlInit_v2(void) { return nvmlInitWithFlags(0); }
+API int nvmlInit(void) { return nvmlInitWithFlags(0); }
+
+API int nvmlShutdown(void)
+{
+    if (!users)
+        return UNINITIALIZED;
+    users--;
+    return SUCCESS;
+}
+
+API const char *nvmlErrorString(int error)
+{
+    switch (error) {
+    case SUCCESS: return "Success";
+    case UNINITIALIZED: return "Uninitialized";
+    case INVALID_ARGUMENT: return "Invalid Argument";
+    case NOT_SUPPORTED: return "Not Supported";
+    case NOT_FOUND: return "Not Found";
+    case INSUFFICIENT_SIZE: return "Insufficient Size";
+    case DRIVER_NOT_LOADED: return "Driver Not Loaded";
+    case 15: return "GPU is lost";
+    case 18: return "Driver/library version mismatch";
+    default: return "Unknown Error";
+    }
+}
+
+API int nvmlSystemGetDriverVersion(char *to, unsigned size)
+{
+    int error = ready();
+
+    return error ? error : give(to, size, now.driver);
+}
+
+API int nvmlSystemGetNVMLVersion(char *to, unsigned size)
+{
+    char version[96];
+
+    if (!users)
+        return UNINITIALIZED;
+    snprintf(version, sizeof version, "%d.%s", now.cuda / 1000, now.driver);
+    return give(to, size, version);
+}
+
+API int nvmlSystemGetCudaDriverVersion_v2(int *version)
+{
+    int error = ready();
+
+    *version = now.cuda;
+    return error;
+}
+
+API int nvmlSystemGetCudaDriverVersion(int *version) { return nvmlSystemGetCudaDriverVersion_v2(version); }
+
+API int nvmlDeviceGetCount_v2(unsigned *count)
+{
+    int error = ready();
+
+    *count = 0;
+    for (unsigned i = 0; !error && i < now.gpus; i++)
+        *count += (unsigned)shown(&now.gpu[i]);
+    return error;
+}
+
+API int nvmlDeviceGetHandleByIndex_v2(unsigned index, const void **handle)
+{
+    int error = ready();
+
+    for (unsigned i = 0; !error && i < now.gpus; i++)
+        if (shown(&now.gpu[i]) && index-- == 0) {
+            *handle = &handles[i];
+            return now.gpu[i].lost;
+        }
+    return error ? error : INVALID_ARGUMENT;
+}
+
+API int nvmlDeviceGetHandleByUUID(const char *uuid, const void **handle)
+{
+    int error = ready();
+
+    for (unsigned i = 0; !error && i < now.gpus; i++)
+        if (shown(&now.gpu[i]) && !strcmp(uuid, now.gpu[i].uuid)) {
+            *handle = &handles[i];
+            return now.gpu[i].lost;
+        }
+    return error ? error : NOT_FOUND;
+}
+
+API int nvmlDeviceGetIndex(const void *handle, unsigned *index)
+{
+    ABOUT(handle);
+    *index = 0;
+    for (const gpu *other = now.gpu; other < g; other++)
+        *index += (unsigned)shown(other);
+    return SUCCESS;
+}
+
+API int nvmlDeviceGetUUID(const void *handle, char *to, unsigned size)
+{
+    ABOUT(handle);
+    return give(to, size, g->uuid);
+}
+
+API int nvmlDeviceGetName(const void *handle, char *to, unsigned size)
+{
+    ABOUT(handle);
+    return give(to, size, g->model);
+}
+
+API int nvmlDeviceGetMinorNumber(const void *handle, unsigned *minor)
+{
+    ABOUT(handle);
+    *minor = g->minor;
+    return SUCCESS;
+}
+
+API int nvmlDeviceGetPciInfo_v3(const void *handle, pci_info *to)
+{
+    ABOUT(handle);
+    *to = (pci_info){.bus = 16 + g->minor, .pci_device_id = 0x233010de};
+    snprintf(to->legacy_id, sizeof to->legacy_id, "0000:%02X:00.0", to->bus & 0xff);
+    snprintf(to->id, sizeof to->id, "00000000:%02X:00.0", to->bus & 0xff);
+    return SUCCESS;
+}
+
+API int nvmlDeviceGetMemoryInfo(const void *handle, memory_info *to)
+{
+    ABOUT(handle);
+    *to = (memory_info){.total = g->memory, .free = g->memory - g->used, .used = g->used};
+    return SUCCESS;
+}
+
+API int nvmlDeviceGetMemoryInfo_v2(const void *handle, memory_info_v2 *to)
+{
+    ABOUT(handle);
+    to->total = g->memory;
+    to->reserved = 0;
+    to->free = g->memory - g->used;
+    to->used = g->used;
+    return SUCCESS;
+}
+
+API int nvmlDeviceGetUtilizationRates(const void *handle, utilization_info *to)
+{
+    ABOUT(handle);
+    *to = (utilization_info){.gpu = g->utilization, .memory = g->memory_utilization};
+    return SUCCESS;
+}
+
+API int nvmlDeviceGetTemperature(const void *handle, unsigned sensor, unsigned *celsius)
+{
+    ABOUT(handle);
+    *celsius = g->temperature;
+    return sensor ? INVALID_ARGUMENT : SUCCESS;
+}
+
+API int nvmlDeviceGetPowerUsage(const void *handle, unsigned *milliwatts)
+{
+    ABOUT(handle);
+    *milliwatts = g->power;
+    return SUCCESS;
+}
+
+API int nvmlDeviceGetComputeRunningProcesses_v3(const void *handle, unsigned *count, process_info *to)
+{
+    ABOUT(handle);
+    unsigned room = *count;
+
+    *count = g->processes;
+    if (g->processes > room)
+        return INSUFFICIENT_SIZE;
+    if (g->processes)
+        memcpy(to, g->process, g->processes * sizeof *to);
+    return SUCCESS;
+}
+
+API int nvmlDeviceGetGraphicsRunningProcesses_v3(const void *handle, unsigned *count, process_info *to)
+{
+    ABOUT(handle);
+    (void)to;
+    *count = 0;
+    return SUCCESS;
+}
+
+API int nvmlDeviceGetMigMode(const void *handle, unsigned *current, unsigned *pending)
+{
+    ABOUT(handle);
+    *current = *pending = 0;
+    return NOT_SUPPORTED;
+}
+
+API int nvmlDeviceGetMaxMigDeviceCount(const void *handle, unsigned *count)
+{
+    ABOUT(handle);
+    *count = 0;
+    return SUCCESS;
+}
