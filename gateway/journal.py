@@ -26,7 +26,7 @@ def note(what: str, **fields: object) -> None:
 
 
 def explain(error: BaseException) -> PlatformError:
-    """The error for a person: itself, or for what nobody foresaw a reference to the log, where it is whole."""
+    """The error for a person; for what nobody foresaw, a reference to the log, which has it whole."""
     if isinstance(error, PlatformError):
         return error
     reference = secrets.token_hex(4)
