@@ -111,9 +111,9 @@ class SiteAccount:
 
 
 def _check_home(home: str) -> None:
-    # A colon would end the field in the workspace's passwd file.
+    # A colon would end the field in the workspace's passwd file; normpath leaves two leading slashes alone.
     plain = home.isprintable() and ":" not in home and len(home) <= 1024
-    if not plain or not home.startswith("/") or posixpath.normpath(home) != home:
+    if not plain or not home.startswith("/") or home.startswith("//") or posixpath.normpath(home) != home:
         raise PlatformError(
             Code.INVALID, f"The home {home!r} is not a plain absolute path, such as /nfs/home/alice."
         )

@@ -40,19 +40,25 @@ class Firewall:
                 if not rules.is_set(table, present):
                     _restore(tool, rules.restore_text(table, present))
 
-    def remove(self) -> None:
-        """Take away what `ensure` set; absent is success. Raises UNAVAILABLE when iptables fails."""
-        with self._lock:
-            for tool, table in self._tables():
-                present = _run([tool, "-w", "5", "-S"])
-                _restore(tool, rules.removal_text(table, present))
-
     def _tables(self) -> list[tuple[str, rules.Table]]:
-        tables = [("iptables", rules.ipv4(self._instance, self._pool, _nameservers()))]
-        # A kernel without IPv6 has nothing to close, and its ip6tables only errors.
-        if Path("/proc/net/if_inet6").exists() and shutil.which("ip6tables"):
-            tables.append(("ip6tables", rules.ipv6(self._instance)))
-        return tables
+        tables = {
+            "iptables": rules.ipv4(self._instance, self._pool, _nameservers()),
+            "ip6tables": rules.ipv6(self._instance),
+        }
+        return [(tool, tables[tool]) for tool in _tools()]
+
+
+def remove_rules(instance: str) -> None:
+    """Take away what `ensure` set; absent is success. Raises UNAVAILABLE when iptables fails."""
+    for tool in _tools():
+        present = _run([tool, "-w", "5", "-S"])
+        _restore(tool, rules.removal_text(instance, present))
+
+
+def _tools() -> list[str]:
+    # A kernel without IPv6 has nothing to close, and its ip6tables only errors.
+    six = Path("/proc/net/if_inet6").exists() and shutil.which("ip6tables")
+    return ["iptables", "ip6tables"] if six else ["iptables"]
 
 
 def _nameservers() -> list[str]:

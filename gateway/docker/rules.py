@@ -140,14 +140,13 @@ def restore_text(table: Table, present: str) -> str:
     return "\n".join([*text, "COMMIT", ""])
 
 
-def removal_text(table: Table, present: str) -> str:
+def removal_text(instance: str, present: str) -> str:
     """Input of `iptables-restore --noflush` that takes our rules away; Docker's chain and its jump stay."""
     lines = present.splitlines()
-    ours = [chain for chain, _ in table.chains if f"-N {chain}" in lines]
+    ours = [chain for chain in (forward_chain(instance), input_chain(instance)) if f"-N {chain}" in lines]
+    jumps = [line for line in lines if any(line.endswith(f" -j {chain}") for chain in ours)]
     text = ["*filter", *(f":{chain} - [0:0]" for chain in ours)]
-    for chain, rule in table.jumps:
-        if rule.rsplit(" ", 1)[1] != "DOCKER-USER":
-            text += ["-D" + rule.removeprefix("-A")] * _rules_of(lines, chain).count(rule)
+    text += ["-D" + line.removeprefix("-A") for line in jumps]
     text += [f"-X {chain}" for chain in ours]
     return "\n".join([*text, "COMMIT", ""])
 

@@ -44,6 +44,7 @@ class Execution:
         self.stderr = stderr
         self._controls, self._exit = controls, exit
         self._closed = False
+        self._stdout_open = True
 
     async def wait(self) -> Exit:
         """How the program ended; with a pty also: everything that it wrote can be read.
@@ -63,6 +64,12 @@ class Execution:
         # The runner may have let go of it first.
         with socket.socket(fileno=os.dup(stdin)) as end, suppress(OSError):
             end.shutdown(socket.SHUT_WR)
+
+    def close_stdout(self) -> None:
+        """The client reads no more output: a pipe's writer learns so. A terminal is told nothing, as with sshd."""
+        if self.stdout != self.stdin and self._stdout_open and not self._closed:
+            self._stdout_open = False
+            os.close(self.stdout)
 
     def signal(self, name: str) -> None:
         """Signal the program's process group; `name` as in RFC 4254 section 6.10, without SIG.
@@ -87,7 +94,8 @@ class Execution:
         if self._closed:
             return
         self._closed = True
-        for fd in {self.stdin, self.stdout, self.stderr} - {None}:
+        stdout = self.stdout if self._stdout_open else None
+        for fd in {self.stdin, stdout, self.stderr} - {None}:
             os.close(fd)  # type: ignore[arg-type]
         self.stdin = None
         self._controls.close()

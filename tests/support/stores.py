@@ -1,0 +1,45 @@
+"""Stores on real files, and the people, keys and devices that fill them.
+
+Owns test data. Must not assert anything.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from datetime import UTC, datetime
+from pathlib import Path
+
+from gateway.devices import Device
+from gateway.keys import PublicKey
+from gateway.quotas import Machine
+from gateway.sqlite.store import Store
+from gateway.users import SiteAccount, UidRange
+
+NOW = datetime(2026, 11, 23, 15, 0, 0, 123456, tzinfo=UTC)
+MACHINE = Machine(cores=8, memory=32 << 30)
+
+
+def open_store(state: Path, *, check: bool = False) -> Store:
+    """A store in directory `state`, whose parent exists."""
+    return Store.open(state, MACHINE, UidRange(), check=check)
+
+
+def gpu(index: int, problem: str | None = None) -> Device:
+    """The GPU with this index; its id sorts the other way round, so that order by id shows."""
+    return Device(f"GPU-{99 - index}", index, "NVIDIA H200", 141 << 30, problem=problem)
+
+
+def key_line(seed: str, comment: str = "") -> str:
+    """A line as in a .pub file, another one for each seed."""
+    point = hashlib.sha256(seed.encode()).digest()
+    fields = (b"ssh-ed25519", point)
+    blob = b"".join(len(each).to_bytes(4, "big") + each for each in fields)
+    return f"ssh-ed25519 {base64.b64encode(blob).decode()} {comment}".strip()
+
+
+def add_people(store: Store, *names: str) -> None:
+    """Users who may hold eight GPUs each, with a key each."""
+    for name in names:
+        store.add_user(name, [PublicKey.parse(key_line(name))], SiteAccount(), "root", NOW)
+        store.set_quota(name, "gpus", 8, "root", NOW)
