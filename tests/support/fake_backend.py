@@ -1,0 +1,130 @@
+"""An honest Backend in memory: it passes the same contract suite as the engine's.
+
+Owns containers that are only records. Tests of use cases drive the world through the methods below the
+port: what images exist, what fails to start, what ends and who runs processes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
+from datetime import timedelta
+from itertools import count
+
+from gateway.errors import Code, PlatformError
+from gateway.ports import ContainerEnd, Progress
+from gateway.workspaces import Container, ContainerSpec, spec_hash
+
+
+class FakeBackend:
+    """Containers in memory. `images` are the ids that exist; `broken` maps a command to why it does not
+    start. `away` makes every call raise UNAVAILABLE, as an engine that does not answer.
+    """
+
+    def __init__(self, images: Sequence[str] = ()) -> None:
+        self.images = set(images)
+        self.broken: dict[str, str] = {}
+        self.away = False
+        self.networks: dict[int, str] = {}
+        self.started: list[ContainerSpec] = []
+        self._containers: dict[int, Container] = {}
+        self._processes: defaultdict[int, int] = defaultdict(int)
+        self._listeners: set[asyncio.Queue[ContainerEnd]] = set()
+        self._locks: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._ids = count(1)
+
+    async def start(self, spec: ContainerSpec, progress: Progress) -> Container:
+        """See the port."""
+        async with self._locks[spec.workspace_id]:
+            await self._turn()
+            found = self._containers.get(spec.workspace_id)
+            if found and found.running and found.spec_hash == spec_hash(spec):
+                return found
+            progress("starting your container")
+            await self._turn()
+            self._end(spec.workspace_id, 143)
+            self._containers.pop(spec.workspace_id, None)
+            self.networks[spec.workspace_id] = spec.subnet
+            if spec.image not in self.images:
+                raise PlatformError(Code.NOT_FOUND, f"the image {spec.image} is not on this machine")
+            if spec.command[0] in self.broken:
+                raise PlatformError(Code.UNAVAILABLE, f"refused to start ({self.broken[spec.command[0]]})")
+            made = Container(
+                spec.workspace_id, f"fake{next(self._ids)}", spec_hash(spec), True, spec.gpus, spec.image
+            )
+            self._containers[spec.workspace_id] = made
+            self.started.append(spec)
+            return made
+
+    async def inspect(self, workspace_id: int) -> Container | None:
+        """See the port."""
+        await self._turn()
+        return self._containers.get(workspace_id)
+
+    async def list(self) -> Sequence[Container]:
+        """See the port."""
+        await self._turn()
+        return [self._containers[key] for key in sorted(self._containers)]
+
+    async def stop(self, workspace_id: int, grace: timedelta) -> None:
+        """See the port."""
+        async with self._locks[workspace_id]:
+            await self._turn()
+            self._end(workspace_id, 143)
+
+    async def remove(self, workspace_id: int) -> None:
+        """See the port."""
+        async with self._locks[workspace_id]:
+            await self._turn()
+            self._end(workspace_id, 137)
+            self._containers.pop(workspace_id, None)
+
+    async def remove_network(self, workspace_id: int) -> None:
+        """See the port."""
+        async with self._locks[workspace_id]:
+            await self._turn()
+            if workspace_id in self._containers:
+                raise PlatformError(Code.UNAVAILABLE, "refused to remove the network: a container is on it")
+            self.networks.pop(workspace_id, None)
+
+    async def processes(self, workspace_id: int) -> int:
+        """See the port."""
+        await self._turn()
+        return self._processes[workspace_id]
+
+    async def ends(self) -> AsyncIterator[ContainerEnd]:
+        """See the port."""
+        queue: asyncio.Queue[ContainerEnd] = asyncio.Queue()
+        self._listeners.add(queue)
+        try:
+            while True:
+                yield await queue.get()
+        finally:
+            self._listeners.discard(queue)
+
+    def end(self, workspace_id: int, exit_code: int, oom_killed: bool = False) -> None:
+        """The container ends by itself."""
+        self._end(workspace_id, exit_code, oom_killed)
+
+    def run_processes(self, workspace_id: int, number: int) -> None:
+        """The user's processes in a container are `number` now."""
+        self._processes[workspace_id] = number
+
+    async def _turn(self) -> None:
+        """What every call to a real engine does: let others run, and perhaps fail."""
+        await asyncio.sleep(0)
+        if self.away:
+            raise PlatformError(Code.UNAVAILABLE, "the container engine does not answer; ask your operator")
+
+    def _end(self, workspace_id: int, exit_code: int, oom_killed: bool = False) -> None:
+        found = self._containers.get(workspace_id)
+        if found is None or not found.running:
+            return
+        self._containers[workspace_id] = replace(
+            found, running=False, exit_code=exit_code, oom_killed=oom_killed
+        )
+        self._processes.pop(workspace_id, None)
+        for queue in self._listeners:
+            queue.put_nowait(ContainerEnd(workspace_id, found.container_id, exit_code, oom_killed))
