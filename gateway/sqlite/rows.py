@@ -27,7 +27,7 @@ def stamp(at: datetime) -> str:
 
 def instant(text: str) -> datetime:
     """What `stamp` wrote."""
-    return datetime.strptime(text, _INSTANT).replace(tzinfo=UTC)
+    return datetime.fromisoformat(text)
 
 
 def maybe_instant(text: str | None) -> datetime | None:
