@@ -19,8 +19,8 @@ from gateway.users import Account
 from gateway.wiring import Parts, now
 from gateway.workers import Workers
 
-LOOK_EVERY = 0.25
-"""Seconds between looks at the store's version, which cost microseconds."""
+LOOK_EVERY = 0.1
+"""Seconds between looks at the store, which cost microseconds when nothing has changed."""
 LEASES_EVERY = 1.0
 INVENTORY_EVERY = 30.0
 PURGE_EVERY = 3600.0
@@ -100,7 +100,10 @@ class Overseer:
         }
         self._reception.accounts = found
         changed = [account for name, account in found.items() if known.get(name) != account]
-        self._workers.push(changed, [name for name in known if name not in found])
+        gone = [name for name in known if name not in found]
+        self._workers.push(changed, gone)
+        if changed or gone:
+            note("accounts", changed=[account.name for account in changed], gone=gone)
 
     async def _show(self) -> None:
         shown = self._connections.shown()
