@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import AsyncIterator, Callable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import docker
@@ -131,6 +131,8 @@ class _Reader:
 
 
 def _engine_time(text: str) -> str:
-    """The engine's RFC 3339 time, always UTC, as the whole seconds that its events take."""
-    moment = datetime.fromisoformat(text[:19]).replace(tzinfo=UTC)
-    return str(int(moment.timestamp()))
+    """The engine's RFC 3339 time in the engine's zone, as the `seconds.nanoseconds` that its events take."""
+    microseconds = (datetime.fromisoformat(text) - datetime.fromtimestamp(0, UTC)) // timedelta(
+        microseconds=1
+    )
+    return f"{microseconds // 10**6}.{microseconds % 10**6:06d}000"

@@ -2,23 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from pathlib import Path
+import dataclasses
 
 import pytest
 
-from tests.contract.backend_contract import BackendContract
+from gateway.docker.naming import resource_name
+from gateway.errors import Code, PlatformError
+from tests.contract.backend_contract import BackendContract, ignore
 from tests.support.docker_world import DockerWorld, docker
-
-
-@pytest.fixture
-async def world(base_image: str, tmp_path: Path) -> AsyncIterator[DockerWorld]:
-    """An engine with nothing of this test's in it, before and after."""
-    image = docker("image", "inspect", "-f", "{{.Id}}", base_image).stdout.strip()
-    made = DockerWorld(image, tmp_path)
-    yield made
-    await made.close()
 
 
 class TestDockerBackend(BackendContract):
     """The suite over the engine."""
+
+    @pytest.fixture
+    def world(self, docker_world: DockerWorld) -> DockerWorld:
+        return docker_world
+
+
+async def test_a_program_that_ends_at_once_is_no_container(docker_world: DockerWorld) -> None:
+    spec = dataclasses.replace(docker_world.spec(), command=("/absent",))
+    with pytest.raises(PlatformError, match="exit status 127") as caught:
+        await docker_world.backend.start(spec, ignore)
+    assert caught.value.code is Code.UNAVAILABLE
+    assert await docker_world.backend.inspect(1) is None
+
+
+async def test_a_strangers_container_is_left_alone(docker_world: DockerWorld) -> None:
+    """It has our name but not our labels: told apart, neither adopted nor removed."""
+    name = resource_name(docker_world.instance, 1)
+    made = docker("create", "--name", name, docker_world.image, "true").stdout.strip()
+    try:
+        with pytest.raises(PlatformError) as caught:
+            await docker_world.backend.start(docker_world.spec(), ignore)
+        assert caught.value.code is Code.CONFLICT
+        assert name in caught.value.message
+        assert docker("inspect", "-f", "{{.Id}}", name).stdout.strip() == made
+    finally:
+        docker("rm", "-f", made)
+
+
+async def test_gpus_without_nvidias_hook_are_refused_with_the_engines_reason(
+    docker_world: DockerWorld,
+) -> None:
+    """This engine knows no such driver, which is what a machine without NVIDIA's toolkit says."""
+    spec = dataclasses.replace(docker_world.spec(), gpus=("GPU-00000000-0000-0000-0000-000000000001",))
+    with pytest.raises(PlatformError, match="could not select device driver") as caught:
+        await docker_world.backend.start(spec, ignore)
+    assert caught.value.code is Code.UNAVAILABLE
+    assert await docker_world.backend.inspect(1) is None

@@ -28,6 +28,11 @@ def docker(*arguments: str, check: bool = True, timeout: float = 60.0) -> subpro
     return done
 
 
+def image_id(ref: str) -> str:
+    """The engine's id of an image."""
+    return docker("image", "inspect", "-f", "{{.Id}}", ref).stdout.strip()
+
+
 class DockerWorld:
     """One backend over the machine's engine. `image` is an image id; subnets come from a /20 of its own."""
 

@@ -229,3 +229,11 @@ def test_the_profile_allows_no_call_that_needs_a_right_or_is_a_known_door() -> N
     """
     assert allowed.isdisjoint(doors.split())
     assert {"ptrace", "process_vm_readv", "pidfd_getfd", "execve", "openat", "futex"} <= allowed
+
+
+def test_the_profile_opens_four_families_of_sockets() -> None:
+    """Local, IPv4, IPv6, netlink. A kernel without AF_ALG would hide a hole from tests inside."""
+    rules = [rule for rule in json.loads(profile())["syscalls"] if "socket" in rule["names"]]
+    allowed = [rule["args"] for rule in rules if rule["action"] == "SCMP_ACT_ALLOW"]
+    assert all(len(args) == 1 and args[0]["op"] == "SCMP_CMP_EQ" for args in allowed)
+    assert [(args[0]["index"], args[0]["value"]) for args in allowed] == [(0, 1), (0, 2), (0, 10), (0, 16)]
