@@ -15,8 +15,10 @@ from collections.abc import Callable, Sequence
 
 from gateway.messages import LIMIT
 
-MOST_QUEUED = 10_000
-"""Packets kept for a peer that does not read; one more and it is given up."""
+MOST_QUEUED_BYTES = 1 << 24
+"""Kept for a peer that does not read; more and it is given up."""
+MOST_QUEUED_DESCRIPTORS = 1024
+"""The same for descriptors: a peer that asks for pipes and never reads must not use up this process's."""
 MOST_DESCRIPTORS = 128
 """Descriptors taken from one packet; the kernel's own limit is 253 (SCM_MAX_FD)."""
 
@@ -81,6 +83,7 @@ class PacketSocket:
         self._lost = lost
         self._loop = asyncio.get_running_loop()
         self._queue: deque[tuple[bytes, Sequence[int]]] = deque()
+        self._bytes = self._descriptors = 0
         self._closed = False
         self._loop.add_reader(sock.fileno(), self._read)
 
@@ -90,9 +93,11 @@ class PacketSocket:
             close_all(fds)
             return
         self._queue.append((data, fds))
+        self._bytes += len(data)
+        self._descriptors += len(fds)
         if len(self._queue) == 1:
             self._write()
-        elif len(self._queue) > MOST_QUEUED:
+        elif self._bytes > MOST_QUEUED_BYTES or self._descriptors > MOST_QUEUED_DESCRIPTORS:
             self.close()
 
     def close(self) -> None:
@@ -137,5 +142,7 @@ class PacketSocket:
                 self.close()
                 return
             self._queue.popleft()
+            self._bytes -= len(data)
+            self._descriptors -= len(fds)
             close_all(fds)
         self._loop.remove_writer(self._sock.fileno())
