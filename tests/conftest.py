@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,10 +65,11 @@ class GpuEngine:
 
 
 @pytest.fixture(scope="session")
-def gpu_engine(stand_ins: Path, base_image: str) -> Iterator[GpuEngine]:
+def gpu_engine(
+    stand_ins: Path, base_image: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[GpuEngine]:
     """A real engine with the stand-in hook on its PATH; gone with all it holds after the run."""
-    # A socket's path may have 107 bytes, which pytest's folders nearly fill.
-    folder = Path(tempfile.mkdtemp(prefix="gpu-engine-"))
+    folder = tmp_path_factory.mktemp("engine")
     script = NVIDIA / "engine.sh"
     try:
         started = subprocess.run(

@@ -4,7 +4,7 @@
 #     tests/support/nvidia/engine.sh start DIRECTORY STAND-INS [SUBNET]     prints its DOCKER_HOST
 #     tests/support/nvidia/engine.sh stop DIRECTORY                         DIRECTORY can be deleted then
 #
-# DIRECTORY gets its socket, log, images and containers; STAND-INS is what build.sh made. Networks inside
+# DIRECTORY gets its log, images and containers; STAND-INS is what build.sh made. Networks inside
 # SUBNET reach what the host reaches; others reach nothing, for the engine writes no firewall rules.
 set -eu
 
@@ -26,6 +26,8 @@ start() {
     mkdir -p "$directory"
     directory=$(cd "$directory" && pwd)
     own=$(own_name "$directory")
+    # Sockets do not lie in DIRECTORY: their paths may have 107 bytes, and some of them are long.
+    socket=/run/$own/docker.sock
     # With no bridge at all an engine deletes docker0, which is the machine's own engine's.
     ip link show "$own" >/dev/null 2>&1 || ip link add "$own" type bridge
     if ! running "$directory"; then
@@ -33,14 +35,14 @@ start() {
         # machine's own engine apart. A containerd namespace of its own: where a system containerd runs,
         # both engines would share it, and each remove what it does not know.
         # The hook's folder comes first on PATH: that is how dockerd finds out that it can give GPUs.
-        PATH="$2:$PATH" setsid dockerd --host "unix://$directory/docker.sock" \
-            --data-root "$directory/data" --exec-root "$directory/exec" --pidfile "$directory/pid" \
+        PATH="$2:$PATH" setsid dockerd --host "unix://$socket" \
+            --data-root "$directory/data" --exec-root "/run/$own/exec" --pidfile "$directory/pid" \
             --bridge "$own" --iptables=false --ip6tables=false --ip-masq=false \
             --containerd-namespace "$own" --containerd-plugins-namespace "$own-plugins" \
             >"$directory/log" 2>&1 </dev/null &
         dockerd=$!
         tries=0
-        until DOCKER_HOST="unix://$directory/docker.sock" docker version >/dev/null 2>&1; do
+        until DOCKER_HOST="unix://$socket" docker version >/dev/null 2>&1; do
             tries=$((tries + 1))
             kill -0 "$dockerd" 2>/dev/null && [ "$tries" -lt 150 ] || {
                 tail -n 5 "$directory/log" >&2
@@ -53,7 +55,7 @@ start() {
         rules -A "$3"
         printf '%s\n' "$3" >"$directory/subnet"
     fi
-    printf 'unix://%s/docker.sock\n' "$directory"
+    printf 'unix://%s\n' "$socket"
 }
 
 stop() {
@@ -73,11 +75,13 @@ stop() {
         rm "$directory/subnet"
     fi
     full=$(cd "$directory" 2>/dev/null && pwd) || return 0
-    ip link delete "$(own_name "$full")" 2>/dev/null || true
+    own=$(own_name "$full")
+    ip link delete "$own" 2>/dev/null || true
     # What a container's network and root file system were mounted on outlives an engine that was killed.
     while read -r _ mounted _; do
-        case $mounted in "$full"/*) umount -l "$mounted" || true ;; esac
+        case $mounted in "$full"/* | "/run/$own"/*) umount -l "$mounted" || true ;; esac
     done </proc/mounts
+    rm -rf "/run/$own"
 }
 
 case "${1:-} $#" in
