@@ -207,8 +207,7 @@ class RunnerClient:
                 close_all(asked[2])
                 self._states.pop(id, None)
                 return
-        if self._states.get(id) in (State.RUNNING, State.TAKEN):
-            self._tell(Close(id))
+        self._release(id)
 
     def _controls(self, id: int) -> Controls:
         """How the execution `id` is steered."""
@@ -225,8 +224,9 @@ class RunnerClient:
             self._tell(message)
 
     def _release(self, id: int) -> None:
-        """The execution's descriptors are closed."""
-        self._steer(Close(id))
+        """Our descriptors for `id` are closed."""
+        if self._states.get(id) in (State.RUNNING, State.TAKEN):
+            self._tell(Close(id))
         self._channel.release(id)
 
     def _tell(self, message: Message) -> None:

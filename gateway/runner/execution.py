@@ -37,7 +37,12 @@ class Execution:
     """
 
     def __init__(
-        self, stdin: int, stdout: int, stderr: int | None, controls: Controls, exit: asyncio.Future[Exit]
+        self,
+        stdin: int,
+        stdout: int,
+        stderr: int | None,
+        controls: Controls,
+        exit: asyncio.Future[Exit],
     ):
         self.stdin: int | None = stdin
         self.stdout = stdout
@@ -66,8 +71,12 @@ class Execution:
             end.shutdown(socket.SHUT_WR)
 
     def close_stdout(self) -> None:
-        """The client reads no more output: a pipe's writer learns so. A terminal is told nothing, as with sshd."""
-        if self.stdout != self.stdin and self._stdout_open and not self._closed:
+        """The client reads no more output: a pipe's writer learns so. A terminal is told nothing, as by sshd.
+
+        `stdout` must not be used afterwards.
+        """
+        terminal = self.stderr is None
+        if not terminal and self._stdout_open and not self._closed:
             self._stdout_open = False
             os.close(self.stdout)
 

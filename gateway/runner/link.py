@@ -170,7 +170,8 @@ class RunnerSocket:
             self._loop.remove_writer(self._runner.fileno())
             self._runner.close()
             self._runner = None
-            _log.warning("runner link lost: path=%s reason=%s", self._path, problem)
+            if not self._closed:
+                _log.warning("runner link lost: path=%s reason=%s", self._path, problem)
         if self._room is not None and not self._room.done():
             self._room.set_exception(ConnectionError(problem))
         if not self._closed:

@@ -66,7 +66,7 @@ class Connection:
             self._dial(message, fds[0])
 
     def end(self) -> None:
-        """The worker is gone: terminals are hung up, attempts given up; nothing is signalled, all is reaped."""
+        """The worker is gone: terminals are hung up, dials given up; nothing is signalled, all is reaped."""
         self._send = _unheard
         for execution in list(self._executions.values()):
             execution.hang_up()

@@ -158,10 +158,12 @@ class Relay:
     """Both directions between two sockets, each of which ends on its own; owns both."""
 
     def __init__(self, loop: Loop, one: socket.socket, other: socket.socket) -> None:
-        self._open = 2
+        self._loop, self._open = loop, 2
         self._sockets = (one, other)
-        Flow(loop, one.fileno(), other.fileno(), lambda delivered: self._ended(one, other, delivered))
-        Flow(loop, other.fileno(), one.fileno(), lambda delivered: self._ended(other, one, delivered))
+        self._flows = (
+            Flow(loop, one.fileno(), other.fileno(), lambda delivered: self._ended(one, other, delivered)),
+            Flow(loop, other.fileno(), one.fileno(), lambda delivered: self._ended(other, one, delivered)),
+        )
 
     def _ended(self, source: socket.socket, sink: socket.socket, delivered: bool) -> None:
         """Pass the end on: forwards when the source is done, backwards when the sink is gone."""
@@ -174,8 +176,18 @@ class Relay:
             pass
         self._open -= 1
         if not self._open:
-            for sock in self._sockets:
-                sock.close()
+            self._close()
+        else:
+            # Its peer may close altogether later on, which an idle other side would never find out.
+            self._loop.add_hangup(source.fileno(), self._close)
+
+    def _close(self) -> None:
+        """Both directions are over."""
+        for flow in self._flows:
+            flow.stop()
+        for sock in self._sockets:
+            self._loop.remove_hangup(sock.fileno())
+            sock.close()
 
 
 def _nothing(*_: object) -> None:

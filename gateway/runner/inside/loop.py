@@ -16,6 +16,7 @@ from itertools import count
 from typing import Any
 
 _READ = select.EPOLLIN | select.EPOLLHUP | select.EPOLLERR | select.EPOLLRDHUP
+_GONE = select.EPOLLHUP | select.EPOLLERR
 _WRITE = select.EPOLLOUT | select.EPOLLHUP | select.EPOLLERR
 
 Callback = Callable[[], object]
@@ -39,6 +40,7 @@ class Loop:
         self._epoll = select.epoll()
         self._readers: dict[int, Callback] = {}
         self._writers: dict[int, Callback] = {}
+        self._hangups: dict[int, Callback] = {}
         self._masks: dict[int, int] = {}
         self._timers: list[tuple[float, int, Timer]] = []
         self._order = count()
@@ -67,6 +69,19 @@ class Loop:
         self._watch(fd)
         return known
 
+    def add_hangup(self, fd: int, callback: Callback) -> None:
+        """Call when both directions of `fd` have ended, for one that is not read any more.
+
+        The callback must remove it: a hang-up stays.
+        """
+        self._hangups[fd] = callback
+        self._watch(fd)
+
+    def remove_hangup(self, fd: int) -> None:
+        """Stop that; must come before the descriptor is closed. Harmless when it was not watched."""
+        self._hangups.pop(fd, None)
+        self._watch(fd)
+
     def call_later(self, delay: float, callback: Callback) -> Timer:
         """Call once, `delay` seconds from now."""
         timer = Timer(callback)
@@ -89,6 +104,8 @@ class Loop:
                 self._readers[fd]()
             if events & _WRITE and fd in self._writers:
                 self._writers[fd]()
+            if events & _GONE and fd in self._hangups:
+                self._hangups[fd]()
         now = time.monotonic()
         while self._timers and self._timers[0][0] <= now:
             callback = heapq.heappop(self._timers)[2].callback
@@ -104,16 +121,18 @@ class Loop:
 
     def _watch(self, fd: int) -> None:
         """Tell epoll what is wanted. Nothing means leaving: a hang-up cannot be masked and would spin."""
-        wanted = select.EPOLLIN * (fd in self._readers) | select.EPOLLOUT * (fd in self._writers)
-        known = self._masks.get(fd, 0)
+        wanted: int | None = select.EPOLLIN * (fd in self._readers) | select.EPOLLOUT * (fd in self._writers)
+        if not wanted and fd not in self._hangups:
+            wanted = None
+        known = self._masks.get(fd)
         if wanted == known:
             return
-        if not wanted:
+        if wanted is None:
             self._epoll.unregister(fd)
             del self._masks[fd]
             return
         self._masks[fd] = wanted
-        if known:
+        if known is not None:
             self._epoll.modify(fd, wanted)
         else:
             self._epoll.register(fd, wanted)
