@@ -10,10 +10,13 @@ import asyncio
 import fcntl
 import os
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 
+from admin.call import Call
+from admin.faults import open_log
+from admin.output import progress
 from gateway.config import Config
 from gateway.errors import Code, PlatformError
 from gateway.sqlite.store import Store
@@ -28,7 +31,12 @@ _LOOK_EVERY = 0.1
 def acting(state: Path) -> Iterator[bool]:
     """Take the broker's lock for this block; False when a broker, or another gpuadmin, has it."""
     # Readable, so that operators who are not root can ask: the directory keeps everybody else out.
-    descriptor = os.open(state / _LOCK, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+    flags = os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+    try:
+        descriptor = os.open(state / _LOCK, flags, 0o644)
+    except PermissionError:
+        yield False
+        return
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -41,11 +49,13 @@ def acting(state: Path) -> Iterator[bool]:
 
 
 def broker_runs(state: Path) -> bool:
-    """True while a broker serves this state directory."""
+    """True while a broker serves this state directory, and when only root may ask."""
     try:
         descriptor = os.open(state / _LOCK, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     except FileNotFoundError:
         return False
+    except PermissionError:
+        return True
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -55,18 +65,28 @@ def broker_runs(state: Path) -> bool:
     return False
 
 
-def carry_out(config: Config, store: Store, wanted_id: int, tell: Callable[[str], None]) -> None:
-    """Return when `wanted_id` is done. Raises UNAVAILABLE with the broker's sentence when it failed,
-    and after 60 seconds; what is wanted stays wanted.
+def carry_out(call: Call, wanted_id: int, recorded: str) -> None:
+    """Return when `wanted_id` is done; progress goes to stderr.
+
+    Raises UNAVAILABLE with the broker's sentence when it failed, and after 60 seconds. `recorded` says
+    what is true already all the same, and opens that error.
 
     A broker that ends while we wait leaves its lock, and we go on in its place.
     """
+    try:
+        _wait(call, wanted_id)
+    except PlatformError as error:
+        raise PlatformError(error.code, f"{recorded}, but: {error.message}") from None
+
+
+def _wait(call: Call, wanted_id: int) -> None:
+    store = call.store
     begun = time.monotonic()
     told = begun
     while (answer := store.answer(wanted_id)) is None:
-        with acting(config.state) as ours:
+        with acting(call.config.state) as ours:
             if ours:
-                asyncio.run(_act(config, store))
+                _act(call.config, store)
                 continue
         now = time.monotonic()
         if now - begun > _WITHIN:
@@ -77,14 +97,16 @@ def carry_out(config: Config, store: Store, wanted_id: int, tell: Callable[[str]
             )
         if now - told > _TELL_EVERY:
             told = now
-            tell(f"Waiting for the gateway ({now - begun:.0f} s) ...")
+            progress(f"Waiting for the gateway ({now - begun:.0f} s) ...")
         time.sleep(_LOOK_EVERY)
     if answer.error is not None:
         raise PlatformError(Code.UNAVAILABLE, answer.error)
 
 
-async def _act(config: Config, store: Store) -> None:
+def _act(config: Config, store: Store) -> None:
     # Imported here: it brings the Docker client, which a command that only changes records must not pay for.
     from gateway.wiring import act_without_broker
 
-    await act_without_broker(config, store)
+    # The use cases write the gateway's log to stderr, which is no reading for whoever typed the command.
+    with open_log(config.state) as log, redirect_stderr(log):
+        asyncio.run(act_without_broker(config, store))

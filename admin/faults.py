@@ -11,6 +11,8 @@ import secrets
 import syslog
 import traceback
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import TextIO
 
 from admin.call import Call
 from gateway import config
@@ -40,13 +42,17 @@ def report(error: Exception, call: Call | None) -> str:
 def _write(line: str, call: Call | None) -> str:
     """Append to the state directory's log; where that cannot be, to the system's. Where it went."""
     try:
-        path = (config.load() if call is None else call.config).state / _FILE
-        # A log that others can read or redirect would tell them what operators do.
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-        descriptor = os.open(path, flags, 0o640)
+        state = (config.load() if call is None else call.config).state
+        with open_log(state) as log:
+            log.write(line + "\n")
     except (OSError, PlatformError):
         syslog.syslog(syslog.LOG_ERR, f"gpuadmin: {line}")
         return "the system log"
-    with open(descriptor, "a") as log:
-        log.write(line + "\n")
-    return str(path)
+    return str(state / _FILE)
+
+
+def open_log(state: Path) -> TextIO:
+    """The log in the state directory, to append to. Raises OSError."""
+    # A log that others can read or redirect would tell them what operators do.
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    return open(os.open(state / _FILE, flags, 0o640), "a")

@@ -35,7 +35,7 @@ def key() -> None:
 
 @key.command()
 @click.argument("name")
-@click.argument("file", type=click.File())
+@click.argument("file", type=click.File(errors="replace"))
 @pass_call
 def add(call: Call, name: str, file: IO[str]) -> None:
     """Add the keys in FILE (one a line; - for stdin) to user NAME.

@@ -13,7 +13,7 @@ import click
 from admin.acting import carry_out
 from admin.call import Call, as_json, pass_call
 from admin.inventory import look_when_unknown
-from admin.output import field, instant, listing, minute, progress, say
+from admin.output import field, instant, listing, minute, say
 from gateway.devices import DeviceRequest
 from gateway.errors import Code, PlatformError
 from gateway.leases import Lease
@@ -73,7 +73,7 @@ def release(call: Call, target: str) -> None:
         wanted = call.store.end_lease(int(target), call.actor, call.now)
     else:
         wanted = call.store.end_user_leases(parse_user_name(target), call.actor, call.now)
-    carry_out(call.config, call.store, wanted, progress)
+    carry_out(call, wanted, f"{target} is to be released")
     say(f"Released {target}.")
 
 

@@ -11,7 +11,7 @@ import click
 
 from admin.acting import broker_runs, carry_out
 from admin.call import Call, as_json, pass_call
-from admin.output import field, instant, listing, minute, progress, say
+from admin.output import field, instant, listing, minute, say
 from gateway.errors import Code, PlatformError
 from gateway.ports import LiveConnection
 
@@ -67,7 +67,7 @@ def kill(call: Call, id_: str) -> None:
             Code.NOT_FOUND, f"There is no session or connection {id_!r}; see: gpuadmin session list"
         )
     wanted = call.store.want("kill", id_, call.actor, call.now)
-    carry_out(call.config, call.store, wanted, progress)
+    carry_out(call, wanted, f"{id_} is to be ended")
     say(f"Ended {id_}.")
 
 

@@ -11,7 +11,7 @@ import click
 
 from admin.acting import carry_out
 from admin.call import Call, as_json, pass_call
-from admin.output import field, instant, listing, minute, progress, say
+from admin.output import field, instant, listing, minute, say
 from gateway.keys import parse_keys
 from gateway.names import parse_user_name
 from gateway.users import SiteAccount, User
@@ -39,7 +39,10 @@ def user() -> None:
 @user.command()
 @click.argument("name")
 @click.option(
-    "--key", "keys", type=click.File(), help="A file with her public keys, one a line; - for stdin."
+    "--key",
+    "keys",
+    type=click.File(errors="replace"),
+    help="A file with her public keys, one a line; - for stdin.",
 )
 @click.option("--uid", type=click.IntRange(0), help="The uid that she has at this site already.")
 @click.option("--gid", type=click.IntRange(0), help="The gid of it; the same number as the uid if left out.")
@@ -130,7 +133,7 @@ def remove(call: Call, name: str) -> None:
       gpuadmin user remove alice
     """
     wanted = call.store.remove_user(parse_user_name(name), call.actor, call.now)
-    carry_out(call.config, call.store, wanted, progress)
+    carry_out(call, wanted, f"{name} is removed")
     say(f"Removed {name}; the files are kept for 30 days.")
 
 

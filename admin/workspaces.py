@@ -11,7 +11,7 @@ import click
 
 from admin.acting import carry_out
 from admin.call import Call, as_json, pass_call
-from admin.output import field, listing, progress, say
+from admin.output import field, listing, say
 from gateway.errors import Code, PlatformError
 from gateway.names import parse_user_name
 from gateway.ports import LiveConnection
@@ -67,7 +67,7 @@ def recreate(call: Call, user: str) -> None:
     """
     owner = call.store.user(parse_user_name(user))
     wanted = call.store.want("recreate", str(owner.id), call.actor, call.now)
-    carry_out(call.config, call.store, wanted, progress)
+    carry_out(call, wanted, f"The container of {user} is to be made anew")
     say(f"Removed the container of {user}; the next login makes a new one.")
 
 

@@ -143,7 +143,8 @@ def parse_keys(text: str) -> list[PublicKey]:
 
     Raises INVALID naming the line when there are several, and when there is none at all.
     """
-    lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+    # Not splitlines(): a comment may hold characters that Unicode takes for the end of a line.
+    lines = [line for line in text.split("\n") if line.strip() and not line.lstrip().startswith("#")]
     if not lines:
         _refuse("There is no public key in it; give the content of a .pub file.")
     # A private key has many lines; its first one says what it is.

@@ -1,0 +1,119 @@
+"""gpuadmin as a process: help with an example everywhere, and a state directory from the environment."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+
+from admin.main import cli
+from tests.support.stores import key_line
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+def commands(
+    group: click.Command, path: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    yield path, group
+    for name, command in getattr(group, "commands", {}).items():
+        yield from commands(command, (*path, name))
+
+
+ALL = list(commands(cli))
+
+
+def gpuadmin(state: Path, *words: str, **extra: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", "from admin.main import main; main()", *words],
+        cwd=ROOT,
+        env={**os.environ, "GPU_GATEWAY_STATE": str(state)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        **extra,  # type: ignore[call-overload]
+    )
+
+
+@pytest.mark.parametrize(("path", "command"), ALL, ids=[" ".join(path) or "gpuadmin" for path, _ in ALL])
+def test_every_command_has_help_with_an_example_that_parses(
+    path: tuple[str, ...], command: click.Command
+) -> None:
+    assert command.help is not None
+    assert len(command.help.split("\n")[0]) > 10
+    _, _, examples = command.help.partition("Example:\n")
+    lines = [line.strip() for line in examples.splitlines() if line.strip()]
+    assert lines
+    for line in lines:
+        words = line.partition("gpuadmin ")[2].partition(" <")[0].split()
+        assert tuple(words[: len(path)]) == path
+        names = {name for name, _ in ALL}
+        assert any(tuple(words[:length]) in names for length in (1, 2))
+    assert all(option.help for option in command.params if isinstance(option, click.Option))
+
+
+def test_every_list_has_json() -> None:
+    for path, command in ALL:
+        if path and path[-1] in ("list", "show", "leases"):
+            assert "--json" in {name for option in command.params for name in option.opts}, path
+
+
+def test_the_verbs_are_those_of_this_version() -> None:
+    assert {" ".join(path) for path, command in ALL if not isinstance(command, click.Group)} == set(
+        """allocate;release;leases;gpu list;quota set;quota show;image list;image build;workspace list;
+        workspace recreate;session list;session kill;key add;key list;key remove;user add;user list;user show;
+        user disable;user enable;user remove""".replace("\n", "")
+        .replace("  ", "")
+        .split(";")
+    )
+
+
+def test_a_first_command_makes_the_state_directory(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    added = gpuadmin(state, "user", "add", "alice", "--key", "-", input=key_line("a"))
+    assert (added.returncode, added.stderr) == (0, "")
+    assert oct(state.stat().st_mode)[-3:] == "750"
+    listed = gpuadmin(state, "user", "list", "--json")
+    assert json.loads(listed.stdout)[0]["name"] == "alice"
+
+
+def test_an_error_is_one_line_and_a_status(tmp_path: Path) -> None:
+    result = gpuadmin(tmp_path / "state", "allocate", "dave", "--gpus", "1.5")
+    assert (result.returncode, result.stdout, result.stderr.count("\n")) == (2, "", 1)
+    result = gpuadmin(tmp_path / "not there" / "state", "leases")
+    assert (result.returncode, result.stdout) == (75, "")
+    assert "mount or create it" in result.stderr
+
+
+def test_a_reader_that_goes_away_is_no_error_message(tmp_path: Path) -> None:
+    command = f"{sys.executable} -c 'from admin.main import main; main()' user list --json"
+    result = subprocess.run(
+        ["sh", "-c", f"{command} | true"],
+        cwd=ROOT,
+        env={**os.environ, "GPU_GATEWAY_STATE": str(tmp_path / "state")},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert result.stderr == ""
+
+
+def test_a_terminal_that_knows_no_unicode_gets_escapes(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    gpuadmin(state, "user", "add", "alice", "--key", "-", input=key_line("a", "李"))
+    listed = subprocess.run(
+        [sys.executable, "-c", "from admin.main import main; main()", "key", "list"],
+        cwd=ROOT,
+        env={**os.environ, "GPU_GATEWAY_STATE": str(state), "PYTHONIOENCODING": "latin-1"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (listed.returncode, listed.stderr) == (0, "")
+    assert r"\u674e" in listed.stdout

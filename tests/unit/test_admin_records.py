@@ -1,0 +1,272 @@
+"""gpuadmin on records alone: every verb, its table, its JSON, its refusals and their statuses."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from admin.call import caller
+from admin.main import cli
+from admin.output import printable
+from gateway.sqlite.store import Store
+from tests.support.stores import NOW, add_people, gpu, key_line, open_store
+
+Gpuadmin = Callable[..., Result]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    """The store that the commands use, with two GPUs in it."""
+    with closing(open_store(tmp_path / "state")) as opened:
+        opened.sync_devices([gpu(0), gpu(1)], NOW)
+        yield opened
+
+
+@pytest.fixture
+def gpuadmin(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Gpuadmin:
+    monkeypatch.delenv("GPU_GATEWAY_CONFIG", raising=False)
+    monkeypatch.setenv("GPU_GATEWAY_STATE", str(tmp_path / "state"))
+
+    def run(*words: str, stdin: str | None = None) -> Result:
+        return CliRunner().invoke(cli, words, input=stdin)
+
+    return run
+
+
+def done(result: Result) -> str:
+    assert (result.exit_code, result.stderr) == (0, "")
+    return result.stdout
+
+
+def listed(result: Result) -> list[dict[str, Any]]:
+    records = json.loads(done(result))
+    assert isinstance(records, list)
+    return records
+
+
+def refused(result: Result, status: int, why: str) -> None:
+    assert result.exit_code == status, result.output
+    assert why in result.stderr
+    assert result.stderr.startswith("gpuadmin: ")
+    assert result.stderr.count("\n") == 1
+    assert result.stdout == ""
+
+
+def test_people(gpuadmin: Gpuadmin, tmp_path: Path) -> None:
+    public = tmp_path / "alice.pub"
+    public.write_text(key_line("a", "alice@laptop") + "\n")
+    assert done(gpuadmin("user", "add", "alice", "--key", str(public))).startswith(
+        "Added alice with uid 30001 and 1"
+    )
+    done(gpuadmin("user", "add", "bob", "--key", "-", "--uid", "2001", "--gid", "100", stdin=key_line("b")))
+    alice, bob = listed(gpuadmin("user", "list", "--json"))
+    assert alice.keys() == {"id", "name", "uid", "gid", "home", "enabled", "created_at", "keys", "devices"}
+    assert (alice["name"], alice["enabled"], len(alice["keys"]), alice["devices"]) == ("alice", True, 1, [])
+    assert (bob["uid"], bob["gid"]) == (2001, 100)
+    assert alice["created_at"].endswith("Z")
+    lines = done(gpuadmin("user", "list")).splitlines()
+    assert lines[0].split() == ["NAME", "UID", "ENABLED", "KEYS", "GPUS", "SINCE"]
+    assert lines[1].split()[:5] == ["alice", "30001", "yes", "1", "0"]
+    done(gpuadmin("user", "disable", "alice"))
+    assert listed(gpuadmin("user", "show", "alice", "--json"))[0]["enabled"] is False
+    done(gpuadmin("user", "enable", "alice"))
+    assert "30001" in done(gpuadmin("user", "show", "alice"))
+
+
+def test_keys(gpuadmin: Gpuadmin, store: Store, tmp_path: Path) -> None:
+    add_people(store, "alice", "bob")
+    done(gpuadmin("key", "add", "alice", "-", stdin=f"{key_line('new', 'new one')}\n{key_line('alice')}\n"))
+    records = listed(gpuadmin("key", "list", "alice", "--json"))
+    assert {record["comment"] for record in records} == {"", "new one"}
+    assert len(listed(gpuadmin("key", "list", "--json"))) == 3
+    done(gpuadmin("key", "remove", records[0]["fingerprint"]))
+    assert len(listed(gpuadmin("key", "list", "--json"))) == 2
+    refused(gpuadmin("key", "remove", records[0]["fingerprint"]), 1, "There is no key")
+    refused(gpuadmin("key", "add", "alice", "-", stdin="nonsense"), 2, "not a public key line")
+    refused(gpuadmin("key", "add", "alice", "/nowhere.pub"), 2, "/nowhere.pub")
+    refused(gpuadmin("key", "add", "alice", "/bin/sh"), 2, "not")
+    latin = tmp_path / "latin.pub"
+    latin.write_bytes(key_line("latin").encode() + b" caf\xe9\n")
+    done(gpuadmin("key", "add", "alice", str(latin)))
+
+
+def test_a_grant_and_what_lists_it(gpuadmin: Gpuadmin, store: Store) -> None:
+    add_people(store, "alice")
+    assert done(gpuadmin("allocate", "alice", "--gpus", "1", "--for", "8h")).startswith(
+        "Lease 1: alice holds 1 GPU"
+    )
+    (lease,) = listed(gpuadmin("leases", "--json"))
+    assert {"id", "user", "devices", "state", "expires_at"} <= lease.keys()
+    assert (lease["id"], lease["user"], lease["devices"], lease["state"]) == (1, "alice", [gpu(0).id], "live")
+    assert 8 * 3600 - 60 < lease["remaining"] <= 8 * 3600
+    row = done(gpuadmin("leases")).splitlines()[1].split()
+    assert row[:4] == ["1", "alice", "live", "0"]
+    assert listed(gpuadmin("user", "list", "--json"))[0]["devices"] == [gpu(0).id]
+    done(gpuadmin("allocate", "alice", "--device", gpu(1).id))
+    assert listed(gpuadmin("leases", "--json"))[1]["devices"] == [gpu(1).id]
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "why"),
+    [
+        (["--gpus", "0"], 2, "--gpus"),
+        (["--gpus", "-1"], 2, "--gpus"),
+        (["--gpus", "1.5"], 2, "--gpus"),
+        (["--gpus", "1", "--for", "8"], 2, "not a duration"),
+        (["--gpus", "1", "--for", "0h"], 2, "not a duration"),
+        (["--gpus", "1", "--nope"], 2, "--nope"),
+        ([], 2, "how many"),
+        (["--gpus", "2", "--device", "GPU-99"], 2, "match the devices"),
+        (["--gpus", "9"], 1, "may hold 8 GPUs at once and holds 0"),
+        (["--gpus", "3"], 1, "the platform has 2"),
+        (["--device", "GPU-nope"], 1, "There is no GPU 'GPU-nope'"),
+    ],
+)
+def test_a_grant_that_is_refused_changes_nothing(
+    gpuadmin: Gpuadmin, store: Store, words: list[str], status: int, why: str
+) -> None:
+    add_people(store, "alice")
+    refused(gpuadmin("allocate", "alice", *words), status, why)
+    assert store.held_leases() == []
+
+
+def test_when_all_are_held_one_is_told_by_whom_and_until_when(gpuadmin: Gpuadmin, store: Store) -> None:
+    add_people(store, "alice", "bob")
+    done(gpuadmin("allocate", "alice", "--gpus", "2"))
+    refused(gpuadmin("allocate", "bob", "--gpus", "1"), 75, "alice holds GPU 0 and GPU 1 until 20")
+
+
+def test_quotas(gpuadmin: Gpuadmin, store: Store) -> None:
+    add_people(store, "alice")
+    done(gpuadmin("quota", "set", "alice", "gpus=2"))
+    done(gpuadmin("quota", "set", "--default", "gpus=3"))
+    default, alice = listed(gpuadmin("quota", "show", "--json"))
+    assert (default["user"], default["gpus"], alice["user"], alice["gpus"]) == (None, 3, "alice", 2)
+    assert (alice["lease"], alice["pids"]) == (86400, 4096)
+    assert listed(gpuadmin("quota", "show", "alice", "--json")) == [alice]
+    assert "(default)" in done(gpuadmin("quota", "show"))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["alice"],
+        ["gpus=1"],
+        ["alice", "gpus=x"],
+        ["alice", "disk=1"],
+        ["--default"],
+        ["alice", "gpus=1", "x"],
+    ],
+)
+def test_a_quota_that_cannot_be_read(gpuadmin: Gpuadmin, store: Store, words: list[str]) -> None:
+    add_people(store, "alice")
+    assert gpuadmin("quota", "set", *words).exit_code == 2
+    assert store.quota("alice")["gpus"] == 8
+
+
+def test_lists_of_nothing(gpuadmin: Gpuadmin) -> None:
+    for words in ("user list", "key list", "leases", "image list", "workspace list", "session list"):
+        assert listed(gpuadmin(*words.split(), "--json")) == []
+        assert len(done(gpuadmin(*words.split())).splitlines()) == 1
+
+
+def test_images_and_workspaces(gpuadmin: Gpuadmin, store: Store) -> None:
+    add_people(store, "alice")
+    assert listed(gpuadmin("workspace", "list", "--json"))[0]["image"] is None
+    store.add_image("base", "1", "cpu", "gpu-gateway/base:1", "sha256:abc", "root", NOW)
+    (image,) = listed(gpuadmin("image", "list", "--json"))
+    assert image == {
+        "ref": "gpu-gateway/base:1",
+        "name": "base",
+        "version": "1",
+        "flavour": "cpu",
+        "digest": "sha256:abc",
+        "registry_digest": None,
+        "channel": "stable",
+    }
+    (workspace,) = listed(gpuadmin("workspace", "list", "--json"))
+    assert (workspace["user"], workspace["image"], workspace["connections"]) == (
+        "alice",
+        "gpu-gateway/base:1",
+        0,
+    )
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "user show dave",
+        "user disable dave",
+        "user remove dave",
+        "allocate dave --gpus 1",
+        "release dave",
+        "release 7",
+        "quota show dave",
+        "quota set dave gpus=1",
+        "workspace recreate dave",
+        "session kill c1",
+        "key list dave",
+    ],
+)
+def test_what_is_not_there_is_status_1(gpuadmin: Gpuadmin, words: str) -> None:
+    refused(gpuadmin(*words.split()), 1, "see: gpuadmin")
+
+
+@pytest.mark.parametrize("name", ["Alice", "root", "../x", "a\x1b[2Jb", ""])
+def test_a_name_that_cannot_be_one_is_status_2(gpuadmin: Gpuadmin, name: str) -> None:
+    result = gpuadmin("user", "add", name)
+    refused(result, 2, "The name")
+    assert "\x1b" not in result.stderr
+
+
+@pytest.mark.parametrize("words", ["nope", "user nope", "image pin", "reserve", "leases --nope", "--nope"])
+def test_an_unknown_verb_is_status_2(gpuadmin: Gpuadmin, words: str) -> None:
+    refused(gpuadmin(*words.split()), 2, "No such")
+
+
+def test_no_verb_shows_what_there_is() -> None:
+    result = CliRunner().invoke(cli, [])
+    assert result.exit_code == 2
+    assert "allocate" in result.stderr
+
+
+def test_foreign_text_cannot_move_the_cursor(gpuadmin: Gpuadmin, store: Store) -> None:
+    hostile = "\x1b[2J\x9b5A\N{RIGHT-TO-LEFT OVERRIDE}gpj.exe\N{LINE SEPARATOR}李"
+    done(gpuadmin("user", "add", "alice", "--key", "-", stdin=key_line("a", hostile)))
+    table = done(gpuadmin("key", "list"))
+    assert r"\x1b[2J\x9b5A\u202egpj.exe\u2028李" in table
+    assert printable(table.replace("\n", "")) == table.replace("\n", "")
+    assert listed(gpuadmin("key", "list", "--json"))[0]["comment"] == hostile
+
+
+def test_an_unforeseen_error_is_a_reference_and_the_log_has_the_rest(
+    gpuadmin: Gpuadmin, store: Store, tmp_path: Path
+) -> None:
+    # A table that is not there is nothing that any code expects.
+    with store._db.write():
+        store._db.change("alter table image_version rename to lost")
+    result = gpuadmin("image", "list")
+    refused(result, 1, "Internal error (reference ")
+    assert "Traceback" not in result.output
+    (line,) = (tmp_path / "state" / "gpuadmin.log").read_text().splitlines()
+    logged = json.loads(line)
+    assert logged["reference"] in result.stderr
+    assert "no such table" in logged["traceback"]
+
+
+def test_a_damaged_database_says_how_to_restore_it(gpuadmin: Gpuadmin, store: Store, tmp_path: Path) -> None:
+    store.close()
+    (tmp_path / "state" / "gateway.db").write_bytes(b"x" * 8192)
+    refused(gpuadmin("leases"), 75, "is damaged; stop the gateway")
+
+
+def test_the_caller_is_the_account_and_who_became_it() -> None:
+    assert caller(0, {}) == "root"
+    assert caller(0, {"SUDO_USER": "alice"}) == "root (sudo: alice)"
+    assert caller(4294967, {"SUDO_USER": "alice"}) == "uid 4294967"
