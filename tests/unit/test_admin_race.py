@@ -22,7 +22,9 @@ def rival(state: Path, name: str, start: Barrier, answers: Connection) -> None:
     """One operator's process: the whole command line each time, with a store of its own."""
     for _ in range(ROUNDS):
         start.wait(60)
-        result = CliRunner().invoke(cli, ["--state", str(state), "allocate", name, "--gpus", "1", "--for", "8h"])
+        result = CliRunner().invoke(
+            cli, ["--state", str(state), "allocate", name, "--gpus", "1", "--for", "8h"]
+        )
         answers.send((result.exit_code, result.stdout, result.stderr))
 
 
