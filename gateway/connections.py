@@ -23,6 +23,10 @@ from gateway.verbs import Evidence
 MOST_OF_A_USER = 64
 MOST_CHANNELS = 1_000
 MOST_UNPROVEN = 1_000
+LONGEST_DIGEST = 64
+"""Bytes of an exchange hash: SHA-512's (RFC 8268)."""
+MOST_REMEMBERED = 100_000
+"""Session ids that no other connection may have: a worker that kept evidence could use it again else."""
 
 Proves = Callable[[bytes, str, bytes, bytes, bytes], bool]
 
@@ -49,6 +53,7 @@ class Connection:
     key: bytes = b""
     fingerprint: str = ""
     entered: bool = False
+    """Whether it was given a line to the runner: only then do its sessions end with the container."""
     channels: dict[str, LiveSession] = field(default_factory=dict)
 
 
@@ -59,6 +64,7 @@ class Connections:
         self._proves = proves
         self._by_id: dict[str, Connection] = {}
         self._by_ticket: dict[str, Connection] = {}
+        self._session_ids: dict[bytes, None] = {}
 
     def __iter__(self) -> Iterator[Connection]:
         """The authenticated ones."""
@@ -73,11 +79,22 @@ class Connections:
         return connection
 
     def may_sign(self, worker: Peer, connection_id: str, digest: bytes) -> bool:
-        """Whether the host key may sign for this connection; the first digest becomes its session id."""
+        """Whether the host key may sign for this connection.
+
+        The first digest becomes its session id, which no other connection had.
+        """
         connection = self._by_id.get(connection_id)
-        if connection is None or connection.worker is not worker or not digest:
+        if connection is None or connection.worker is not worker:
             return False
-        connection.session_id = connection.session_id or digest
+        return bool(connection.session_id) or self._fix_session_id(connection, digest)
+
+    def _fix_session_id(self, connection: Connection, digest: bytes) -> bool:
+        if not 0 < len(digest) <= LONGEST_DIGEST or digest in self._session_ids:
+            return False
+        if len(self._session_ids) >= MOST_REMEMBERED:
+            del self._session_ids[next(iter(self._session_ids))]
+        self._session_ids[digest] = None
+        connection.session_id = digest
         return True
 
     def authenticate(self, worker: Peer, evidence: Evidence, account: Account | None) -> Connection:
@@ -114,6 +131,10 @@ class Connections:
         if connection is None or connection.worker is not worker:
             raise _denied()
         return connection
+
+    def revoke(self, connection: Connection) -> None:
+        """Its ticket is worth nothing from here on, whatever its worker does; a new one is not given."""
+        self._by_ticket.pop(connection.ticket, None)
 
     def find(self, id_: str) -> tuple[Connection, str | None] | None:
         """The authenticated connection with this id, or the one with this channel and the channel's id."""

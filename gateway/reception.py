@@ -8,6 +8,7 @@ sockets or SSH.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable, Mapping
 from datetime import datetime
 
@@ -21,6 +22,13 @@ from gateway.ports import LiveSession
 from gateway.users import Account
 
 MakePipes = Callable[[int], list[int]]
+
+LONGEST_WORDS = 2_000
+"""Characters of a message for a person; an engine's reasons may be long."""
+LONGEST_NAME = 64
+_CHANNEL = re.compile(r"[0-9a-f]{1,16}")
+_KINDS = frozenset(("shell", "exec", "subsystem", "forward"))
+_SHOWN = re.compile(r"[ -~]{0,1024}")
 
 
 class Reception:
@@ -70,9 +78,14 @@ class Reception:
             self._gone(self._connections.leave(worker, connection.id))
 
     def end_user(self, user_id: int, reason: str) -> None:
-        """End every connection of a user, telling her why."""
+        """End every connection of a user that is in her container, telling her why.
+
+        One that still waits for the container is left alone: it is to be let into the next one.
+        """
         for connection in self._connections.of_user(user_id):
-            connection.worker.send(verbs.End(connection.id, None, reason))
+            if connection.entered:
+                connection.entered = False
+                connection.worker.send(verbs.End(connection.id, None, reason[:LONGEST_WORDS]))
 
     def end(self, id_: str, reason: str) -> bool:
         """End the connection or the one channel with this id; False when there is none."""
@@ -96,6 +109,7 @@ class Reception:
             else:
                 continue
             note("connection_revoked", connection=connection.id, user=connection.user, reason=reason)
+            self._connections.revoke(connection)
             connection.worker.send(verbs.End(connection.id, None, reason))
 
     def _authenticate(self, worker: Peer, evidence: verbs.Evidence) -> None:
@@ -103,7 +117,8 @@ class Reception:
         try:
             connection = self._connections.authenticate(worker, evidence, account)
         except PlatformError as error:
-            note("login_refused", connection=evidence.connection, user=evidence.user, code=error.code.value)
+            name = evidence.user[:LONGEST_NAME]
+            note("login_refused", connection=evidence.connection, user=name, code=error.code.value)
             worker.send(verbs.Refused(evidence.connection, error.message))
             return
         note(
@@ -116,19 +131,25 @@ class Reception:
         worker.send(verbs.Ticket(connection.id, connection.ticket))
 
     async def _enter(self, worker: Peer, message: verbs.Enter) -> None:
-        def progress(text: str) -> None:
-            worker.send(verbs.Progress(message.request, text))
-
         try:
-            connection = self._connections.holder(worker, message.ticket)
-            entry = await self._broker.enter(connection.user_id, connection.id, progress)
+            await self._let_in(worker, message)
         except Exception as error:
             known = explain(error)
             note("entry_failed", code=known.code.value, reason=known.message)
-            worker.send(verbs.Failed(message.request, known.code.value, known.message))
-            return
-        connection.entered = True
-        worker.send(verbs.Entered(message.request, entry.greeting), (entry.line.detach(),))
+            text = known.message[:LONGEST_WORDS]
+            worker.send(verbs.Failed(message.request, known.code.value, text))
+
+    async def _let_in(self, worker: Peer, message: verbs.Enter) -> None:
+        def progress(text: str) -> None:
+            worker.send(verbs.Progress(message.request, text[:LONGEST_WORDS]))
+
+        connection = self._connections.holder(worker, message.ticket)
+        entry = await self._broker.enter(connection.user_id, connection.id, progress)
+        with entry.line:
+            # She may have left, or been shut out, while her container started.
+            self._connections.holder(worker, message.ticket)
+            connection.entered = True
+            worker.send(verbs.Entered(message.request, entry.greeting), (entry.line.detach(),))
 
     def _pipes(self, worker: Peer, message: verbs.Pipes) -> None:
         if not 0 < message.sets <= verbs.MOST_SETS:
@@ -142,12 +163,13 @@ class Reception:
         worker.send(verbs.Piped(message.request, message.sets), tuple(descriptors))
 
     def _channel(self, worker: Peer, message: verbs.Opened | verbs.Closed) -> None:
+        _check_shown(message)
         try:
             connection = self._connections.holder(worker, message.ticket)
             if isinstance(message, verbs.Closed):
                 connection.channels.pop(message.channel, None)
                 return
-            session = LiveSession(message.channel, message.kind, message.what[:256], self._now())
+            session = LiveSession(message.channel, message.kind, message.what, self._now())
             self._connections.open_channel(connection, session)
         except PlatformError as error:
             note("verb_refused", code=error.code.value)
@@ -158,3 +180,11 @@ class Reception:
     def _gone(self, connection: Connection | None) -> None:
         if connection is not None and connection.ticket:
             note("logout", connection=connection.id, user=connection.user)
+
+
+def _check_shown(message: verbs.Opened | verbs.Closed) -> None:
+    """Operators' terminals show these words. Raises MessageError for any that could do more than be read."""
+    if not _CHANNEL.fullmatch(message.channel):
+        raise MessageError("a channel has another kind of id")
+    if isinstance(message, verbs.Opened) and not (message.kind in _KINDS and _SHOWN.fullmatch(message.what)):
+        raise MessageError("what a channel is for was not escaped")

@@ -44,7 +44,10 @@ class Welcome:
 
 @dataclass(frozen=True)
 class Account:
-    """Broker: this user may authenticate with these key blobs, none when she is disabled."""
+    """Broker: this user may authenticate with the keys whose blobs have these SHA-256 digests.
+
+    None when she is disabled. Digests, because a hundred long RSA keys do not fit into one message.
+    """
 
     user: str
     keys: tuple[bytes, ...]

@@ -11,6 +11,7 @@ import socket
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from hashlib import sha256
 
 from gateway import verbs, wire
 from gateway.connections import Connections, Peer
@@ -21,6 +22,8 @@ from gateway.messages import MessageError, decode, encode
 from gateway.reception import Reception
 from gateway.users import Account
 
+MOST_KEYS = 1_000
+"""Keys of one user that may log in: those that fit into one message."""
 RESTART_AFTER = 0.5
 """Seconds before a dead worker is replaced, so that one that dies at once does not burn a core."""
 END_WITHIN = 10.0
@@ -188,7 +191,7 @@ class Workers:
 
     def _push_to(self, worker: Worker, changed: list[Account], gone: list[str]) -> None:
         for account in changed:
-            worker.send(verbs.Account(account.name, tuple(account.keys) if account.enabled else ()))
+            worker.send(verbs.Account(account.name, _digests(account) if account.enabled else ()))
         for name in gone:
             worker.send(verbs.AccountGone(name))
 
@@ -199,3 +202,7 @@ class Workers:
         if not self._connections.may_sign(worker, message.connection, message.data):
             return b""
         return self._keys.sign(message.key, message.algorithm, message.data)
+
+
+def _digests(account: Account) -> tuple[bytes, ...]:
+    return tuple(sha256(blob).digest() for blob in account.keys)[:MOST_KEYS]

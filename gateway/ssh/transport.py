@@ -8,7 +8,7 @@ empty IGNORE packets, which only protect CBC ciphers. Must not know users or con
 from __future__ import annotations
 
 import asyncio
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import asyncssh
 from asyncssh.constants import MSG_IGNORE, MSG_KEXINIT

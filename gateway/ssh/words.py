@@ -26,4 +26,5 @@ def line(text: str, terminal: bool) -> bytes:
 
 def shown(raw: bytes) -> str:
     """Foreign bytes for logs and lists: printable ASCII, the rest as \\xNN, cut at 200 bytes."""
-    return "".join(chr(byte) if 0x20 <= byte < 0x7F and byte != 0x5C else f"\\x{byte:02x}" for byte in raw[:200])
+    plain = range(0x20, 0x7F)
+    return "".join(chr(byte) if byte in plain and byte != 0x5C else f"\\x{byte:02x}" for byte in raw[:200])

@@ -16,7 +16,9 @@ from gateway.messages import LIMIT, MessageError, decode, encode
 EVERY = {**verbs.FROM_WORKER, **verbs.FROM_BROKER, **verbs.SIGNING}
 
 # A lone surrogate stands for a foreign byte; two that would make a pair are one character to JSON.
-TEXT = st.text(st.characters(exclude_categories=["Cs"]) | st.characters(min_codepoint=0xDC80, max_codepoint=0xDCFF))
+TEXT = st.text(
+    st.characters(exclude_categories=["Cs"]) | st.characters(min_codepoint=0xDC80, max_codepoint=0xDCFF)
+)
 VALUES: dict[Any, st.SearchStrategy[Any]] = {
     int: st.integers(),
     str: TEXT,

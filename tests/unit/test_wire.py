@@ -64,7 +64,8 @@ async def test_a_packet_and_its_descriptors_arrive(ends: tuple[socket.socket, so
     assert not any(map(is_open, given))
     await until(lambda: theirs.packets)
     data, fds = theirs.packets[0]
-    assert data == b"hello" and len(fds) == 2
+    assert data == b"hello"
+    assert len(fds) == 2
     assert not any(map(os.get_inheritable, fds))
     wire.close_all(fds)
     ours.line.close()
