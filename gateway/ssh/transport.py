@@ -106,7 +106,7 @@ class Transport(asyncssh.SSHServerConnection):
     async def reload_config(self) -> None:
         """Nothing: asyncssh would rebuild its options in a thread on every login."""
 
-    _packet_handlers: ClassVar[Any] = {
+    _packet_handlers: ClassVar[Any] = {  # type: ignore[misc]
         **asyncssh.SSHServerConnection._packet_handlers,
         MSG_KEXINIT: _answer_kexinit,
     }
