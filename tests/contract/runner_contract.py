@@ -220,7 +220,8 @@ class RunnerContract:
         execution = await client.start(exec_("read x; echo $x >&2; while :; do echo lost; done"))
         execution.close_stdout()
         execution.close_stdout()
-        assert execution.stdin is not None and execution.stderr is not None
+        assert execution.stdin is not None
+        assert execution.stderr is not None
         await write_all(execution.stdin, b"heard\n")
         assert await read_all(execution.stderr) == b"heard\n"
         assert await asyncio.wait_for(execution.wait(), DEADLINE) == Exit(signal="PIPE")
@@ -269,16 +270,6 @@ class RunnerContract:
                 sock.shutdown(1)
                 assert await read_all(sock.fileno()) == b"OVER " + host.upper().encode()
         server.signal("KILL")
-        await finish(server)
-
-    async def test_a_closed_dial_reaches_an_idle_server(self, client: RunnerClient) -> None:
-        server = await client.start(exec_(_IDLE_SERVER))
-        port = int(await read_until(server.stdout, b"\n"))
-        sock = await client.dial_tcp("127.0.0.1", port)
-        sock.shutdown(1)
-        await read_until(server.stdout, b"half\n")
-        sock.close()
-        await read_until(server.stdout, b"gone\n")
         await finish(server)
 
     async def test_dial_a_path(self, client: RunnerClient, place: Place) -> None:
@@ -345,6 +336,71 @@ class RunnerContract:
         await until(lambda: len(os.listdir("/proc/self/fd")) <= before, "descriptors are closed")
 
 
+class LinkedRunnerContract(RunnerContract):
+    """The same for a runner that dials a broker's socket, and what only such a one can show."""
+
+    async def test_no_descriptor_is_left_in_the_runner(self, place: Place, client: RunnerClient) -> None:
+        await _exercise(client)
+        folder = f"/proc/{place.runner_pid()}/fd"
+        before = len(os.listdir(folder))
+        for _ in range(5):
+            await _exercise(client)
+            passing = await place.client()
+            held = [await passing.start(pty("sleep 1000")), await passing.start(exec_("sleep 1000"))]
+            held[1].signal("KILL")
+            await held[1].wait()
+            passing.close()
+            for execution in held:
+                execution.close()
+        await until(lambda: len(os.listdir(folder)) <= before, "the runner's descriptors are closed")
+
+    async def test_a_closed_dial_is_closed_inside_though_its_server_idles(self, place: Place) -> None:
+        client = await place.client()
+        server = await client.start(exec_(_IDLE_SERVER))
+        port = int(await read_until(server.stdout, b"\n"))
+        folder = f"/proc/{place.runner_pid()}/fd"
+        before = len(os.listdir(folder))
+        sock = await client.dial_tcp("127.0.0.1", port)
+        sock.shutdown(1)
+        await read_until(server.stdout, b"half\n")
+        assert len(os.listdir(folder)) > before
+        sock.close()
+        await until(lambda: len(os.listdir(folder)) <= before, "the runner let go of the idle server")
+        server.close()
+
+    async def test_a_killed_runner_comes_back_and_takes_nothing_along(self, place: Place) -> None:
+        mark = uuid.uuid4().hex
+        client = await place.client()
+        kept = f"exec -a kept-{mark} sleep 1000"
+        script = f"setsid -f bash -c '{kept}' < /dev/null >&0 2>&0; echo up; read x; exit 2"
+        shell = await client.start(pty(script))
+        await read_until(shell.stdout, b"up")
+        plain = await client.start(exec_(f"exec -a plain-{mark} cat"))
+        await until(lambda: len(place.processes(f"-{mark}")) >= 2, "both run")
+        first = place.runner_pid()
+        os.kill(first, signal.SIGKILL)
+        try:
+            for execution in (shell, plain):
+                with pytest.raises(PlatformError) as lost:
+                    await asyncio.wait_for(execution.wait(), DEADLINE)
+                assert lost.value.code is Code.UNAVAILABLE
+            assert await read_all(shell.stdout) == b""
+            with pytest.raises(PlatformError) as gone:
+                await client.start(exec_("true"))
+            assert gone.value.code is Code.UNAVAILABLE
+            await until(lambda: place.serves(first), "the loop brought the runner back and it dialled")
+            assert (await run(await place.client(), "echo fine")).out == b"fine\n"
+            assert place.processes(f"kept-{mark}")
+            assert plain.stdin is not None
+            await write_all(plain.stdin, b"still")
+            assert await read_until(plain.stdout, b"still")
+        finally:
+            shell.close()
+            plain.close()
+            for pid in place.processes(f"-{mark}"):
+                os.kill(pid, signal.SIGKILL)
+
+
 async def _exercise(client: RunnerClient) -> None:
     """One of everything that owns a descriptor, refusals among them."""
     await run(client, "cat >/dev/null; echo x", b"data")
@@ -377,21 +433,14 @@ while True:
 "
 """
 
-# Says when its peer has sent all, then waits without a word until the connection is gone.
+# Says when its peer has sent all, and never another word.
 _IDLE_SERVER = """exec python3 -uc "
-import select, socket
+import socket, sys
 server = socket.create_server(('127.0.0.1', 0))
 print(server.getsockname()[1])
 peer, _ = server.accept()
 assert peer.recv(1) == b''
 print('half')
-poll = select.poll()
-poll.register(peer, 0)
-while not poll.poll(100):
-    try:
-        peer.send(b'x')
-    except OSError:
-        break
-print('gone')
+sys.stdin.read()
 "
 """

@@ -8,7 +8,7 @@ import pytest
 
 pytest.register_assert_rewrite("tests.contract.runner_contract")
 
-from tests.contract.runner_contract import RunnerContract  # noqa: E402 - rewritten first
+from tests.contract.runner_contract import LinkedRunnerContract, RunnerContract  # noqa: E402 - rewritten first
 from tests.support.runner_places import (  # noqa: E402
     Place,
     container_descriptors,
@@ -18,7 +18,7 @@ from tests.support.runner_places import (  # noqa: E402
 )
 
 
-class TestLocalDescriptors(RunnerContract):
+class TestLocalDescriptors(LinkedRunnerContract):
     @pytest.fixture
     async def place(self) -> AsyncIterator[Place]:
         place = await local_descriptors()
@@ -34,7 +34,7 @@ class TestLocalStream(RunnerContract):
         place.close()
 
 
-class TestContainerDescriptors(RunnerContract):
+class TestContainerDescriptors(LinkedRunnerContract):
     @pytest.fixture
     async def place(self, base_image: str) -> AsyncIterator[Place]:
         place = await container_descriptors(base_image)

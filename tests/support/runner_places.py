@@ -171,6 +171,10 @@ class Place:
         self.clients.append(client)
         return client
 
+    def serves(self, former: int) -> bool:
+        """Whether a runner is connected that is not `former`."""
+        return self.link._ready.is_set() and self.runner_pid() != former
+
     def close(self) -> None:
         """End everything that this place started."""
         for client in self.clients:

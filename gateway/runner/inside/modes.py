@@ -9,9 +9,10 @@ import termios
 from collections.abc import Mapping
 from typing import Any
 
-_IFLAG, _OFLAG, _CFLAG, _LFLAG, _ISPEED, _OSPEED, _CC = range(7)
+_IFLAG, _OFLAG, _, _LFLAG, _ISPEED, _OSPEED, _CC = range(7)
 _DISABLED = 255
 
+# CS7, CS8, PARENB and PARODD (90 to 93) are left out: a pty has eight bits and no parity, and says EINVAL.
 # Numbers where Python's termios lacks the name; they are those of Linux on x86 and ARM.
 _FLAGS: dict[int, tuple[int, int]] = {
     30: (_IFLAG, termios.IGNPAR), 31: (_IFLAG, termios.PARMRK), 32: (_IFLAG, termios.INPCK),
@@ -26,9 +27,7 @@ _FLAGS: dict[int, tuple[int, int]] = {
     62: (_LFLAG, termios.PENDIN),
     70: (_OFLAG, termios.OPOST), 71: (_OFLAG, 0o2), 72: (_OFLAG, termios.ONLCR),
     73: (_OFLAG, termios.OCRNL), 74: (_OFLAG, termios.ONOCR), 75: (_OFLAG, termios.ONLRET),
-    92: (_CFLAG, termios.PARENB), 93: (_CFLAG, termios.PARODD),
 }  # fmt: skip
-_SIZES = {90: termios.CS7, 91: termios.CS8}
 _CHARACTERS = {
     1: termios.VINTR, 2: termios.VQUIT, 3: termios.VERASE, 4: termios.VKILL, 5: termios.VEOF,
     6: termios.VEOL, 7: termios.VEOL2, 8: termios.VSTART, 9: termios.VSTOP, 10: termios.VSUSP,
@@ -44,8 +43,6 @@ def apply(modes: Mapping[int, int], attributes: list[Any]) -> list[Any]:
         if opcode in _FLAGS:
             field, bit = _FLAGS[opcode]
             changed[field] = changed[field] | bit if value else changed[field] & ~bit
-        elif opcode in _SIZES and value:
-            changed[_CFLAG] = changed[_CFLAG] & ~termios.CSIZE | _SIZES[opcode]
         elif opcode in _CHARACTERS and value <= _DISABLED:
             # 255 disables; POSIX leaves it to the system how, and Linux writes NUL.
             changed[_CC][_CHARACTERS[opcode]] = bytes([0 if value == _DISABLED else value])
