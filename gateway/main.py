@@ -12,7 +12,6 @@ import os
 import signal
 import socket
 import sys
-from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -140,9 +139,15 @@ async def listen_on(where: Listen) -> socket.socket:
 
 def take_lock(config: Config) -> int:
     """The descriptor that holds this state directory's lock. Raises CONFLICT when a gateway has it."""
-    with suppress(FileExistsError):
-        config.state.mkdir(parents=True, mode=0o750)
-    lock = os.open(config.state / "broker.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o640)
+    path = config.state / "broker.lock"
+    try:
+        config.state.mkdir(parents=True, mode=0o750, exist_ok=True)
+        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o640)
+    except OSError as error:
+        raise PlatformError(
+            Code.UNAVAILABLE,
+            f"The state directory {config.state} cannot be used ({error.strerror}); mend it or use --state.",
+        ) from error
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -16,6 +16,8 @@ from gateway.docker.client import quoted
 from gateway.errors import Code, PlatformError
 
 _SECONDS = 10.0
+# The engine moves its own jumps whenever it makes a network, between our look and our change.
+_TRIES = 8
 # The engine reads the second where the first names only systemd-resolved's stub, as libnetwork does.
 _RESOLV_CONF = Path("/etc/resolv.conf")
 _RESOLV_CONF_BEHIND_STUB = Path("/run/systemd/resolve/resolv.conf")
@@ -36,9 +38,9 @@ class Firewall:
         """
         with self._lock:
             for tool, table in self._tables():
-                present = _run([tool, "-w", "5", "-S"])
-                if not rules.is_set(table, present):
-                    _restore(tool, rules.restore_text(table, present))
+                for left in reversed(range(_TRIES)):
+                    if _set(tool, table, last=left == 0):
+                        break
 
     def _tables(self) -> list[tuple[str, rules.Table]]:
         tables = {
@@ -46,6 +48,20 @@ class Firewall:
             "ip6tables": rules.ipv6(self._instance),
         }
         return [(tool, tables[tool]) for tool in _tools()]
+
+
+def _set(tool: str, table: rules.Table, last: bool) -> bool:
+    """Look, and change what differs; False when somebody else changed the rules in between."""
+    present = _run([tool, "-w", "5", "-S"])
+    if rules.is_set(table, present):
+        return True
+    try:
+        _restore(tool, rules.restore_text(table, present))
+    except PlatformError:
+        if last:
+            raise
+        return False
+    return True
 
 
 def remove_rules(instance: str) -> None:

@@ -45,7 +45,7 @@ def test_recreate_works_with_the_gateway_stopped(new_house: Callable[[], House])
 
 
 def test_work_runs_on_while_the_gateway_is_killed(new_house: Callable[[], House]) -> None:
-    """kill -9 of the broker: the workers end, the containers and what runs in them stay, the next login finds it."""
+    """kill -9 of the broker: its workers end, what runs in containers stays, the next login finds it."""
     house = new_house()
     alice = house.add("alice")
     alice.ssh("setsid sleep 7201 >/dev/null 2>&1 </dev/null &")

@@ -30,7 +30,7 @@ def _free_port() -> int:
 
 
 def _listens(port: int) -> bool:
-    """Whether somebody on this machine listens there; asked of the kernel, for a connection would be forwarded."""
+    """Whether somebody listens there, asked of the kernel: a connection would be forwarded."""
     rows = [row.split() for row in Path("/proc/net/tcp").read_text().splitlines()[1:]]
     return any(row[1] == f"0100007F:{port:04X}" and row[3] == "0A" for row in rows)
 

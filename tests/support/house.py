@@ -62,15 +62,10 @@ class Person:
     @property
     def config(self) -> Path:
         """Her ssh config, for the port that the gateway listens on now."""
-        path = self.folder / "config"
-        path.write_text(
-            _SSH_CONFIG.format(
-                port=self.house.port,
-                user=self.name,
-                key=self.folder / "id",
-                known=self.folder / "known_hosts",
-            )
-        )
+        path = self.folder / f"config-{self.house.port}"
+        if not path.exists():
+            key, known = self.folder / "id", self.folder / "known_hosts"
+            path.write_text(_SSH_CONFIG.format(port=self.house.port, user=self.name, key=key, known=known))
         return path
 
     @property
@@ -150,6 +145,7 @@ class House:
                 ],
                 env=self.environment,
                 stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
                 stderr=log,
             )
         ready = wait_for(lambda: self._ready(lines), "a ready gateway")
