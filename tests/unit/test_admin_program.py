@@ -29,15 +29,17 @@ def commands(
 ALL = list(commands(cli))
 
 
-def gpuadmin(state: Path, *words: str, **extra: object) -> subprocess.CompletedProcess[str]:
+def gpuadmin(
+    state: Path, *words: str, input: str | None = None, env: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-c", "from admin.main import main; main()", *words],
         cwd=ROOT,
-        env={**os.environ, "GPU_GATEWAY_STATE": str(state)},
+        env={**os.environ, "GPU_GATEWAY_STATE": str(state), **(env or {})},
+        input=input,
         capture_output=True,
         text=True,
         timeout=60,
-        **extra,  # type: ignore[call-overload]
     )
 
 
@@ -81,6 +83,36 @@ def test_a_first_command_makes_the_state_directory(tmp_path: Path) -> None:
     assert oct(state.stat().st_mode)[-3:] == "750"
     listed = gpuadmin(state, "user", "list", "--json")
     assert json.loads(listed.stdout)[0]["name"] == "alice"
+
+
+def test_gpus_are_found_by_the_driver_when_no_gateway_runs(tmp_path: Path, stand_ins: Path) -> None:
+    state = tmp_path / "state"
+    listed = gpuadmin(state, "gpu", "list", "--json", env={"LD_LIBRARY_PATH": str(stand_ins)})
+    assert (listed.returncode, listed.stderr) == (0, "")
+    gpus = json.loads(listed.stdout)
+    assert [(gpu["index"], gpu["problem"], gpu["user"]) for gpu in gpus] == [
+        (n, None, None) for n in range(4)
+    ]
+    assert gpus[0].keys() == {
+        "id",
+        "index",
+        "model",
+        "memory",
+        "node",
+        "problem",
+        "lease",
+        "user",
+        "expires_at",
+    }
+    # What config calls managed is all that is granted, and a first grant looks by itself.
+    config = tmp_path / "config.toml"
+    config.write_text(f'[gpus]\nmanage = ["{gpus[2]["id"]}"]\n')
+    other = tmp_path / "other"
+    gpuadmin(other, "user", "add", "alice")
+    words = ("--config", str(config), "allocate", "alice", "--gpus", "1")
+    granted = gpuadmin(other, *words, env={"LD_LIBRARY_PATH": str(stand_ins)})
+    assert gpus[2]["id"] in granted.stdout
+    assert len(json.loads(gpuadmin(other, "leases", "--json").stdout)) == 1
 
 
 def test_an_error_is_one_line_and_a_status(tmp_path: Path) -> None:

@@ -230,6 +230,11 @@ def test_an_unknown_verb_is_status_2(gpuadmin: Gpuadmin, words: str) -> None:
     refused(gpuadmin(*words.split()), 2, "No such")
 
 
+def test_what_was_typed_is_told_back_without_its_control_characters(gpuadmin: Gpuadmin) -> None:
+    refused(gpuadmin("no\x1b[2J\nverb"), 2, r"no\x1b[2J")
+    refused(gpuadmin("--config", "/no\x1b[2J\nfile", "leases"), 1, r"/no\x1b[2J file")
+
+
 def test_no_verb_shows_what_there_is() -> None:
     result = CliRunner().invoke(cli, [])
     assert result.exit_code == 2

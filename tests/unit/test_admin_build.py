@@ -1,0 +1,45 @@
+"""`gpuadmin image build base`, on the real engine and with the real recipe."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from admin.main import cli
+from tests.support.stores import add_people, open_store
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_built_image_is_what_workspaces_run(tmp_path: Path) -> None:
+    state = str(tmp_path / "state")
+    with closing(open_store(Path(state))) as store:
+        add_people(store, "alice")
+        result = CliRunner().invoke(cli, ["--state", state, "image", "build", "base"])
+        assert result.exit_code == 0, result.output
+        listed = CliRunner().invoke(cli, ["--state", state, "image", "list", "--json"])
+        (image,) = json.loads(listed.stdout)
+        try:
+            shown = subprocess.run(
+                ["docker", "image", "inspect", "-f", "{{.Id}}", image["ref"]],
+                capture_output=True,
+                text=True,
+                check=True,
+            )
+            assert shown.stdout.strip() == image["digest"] == store.workspace(1).image.digest
+            assert image["ref"] == f"gpu-gateway/base:{image['version']}"
+            assert image["ref"] in result.stdout
+            assert "installing Debian" in result.stderr
+        finally:
+            subprocess.run(["docker", "image", "rm", image["ref"]], check=True, capture_output=True)
+
+
+def test_an_image_without_a_recipe_is_refused_before_anything_is_done(tmp_path: Path) -> None:
+    result = CliRunner().invoke(cli, ["--state", str(tmp_path / "state"), "image", "build", "nope"])
+    assert result.exit_code == 2
+    assert "base" in result.stderr
