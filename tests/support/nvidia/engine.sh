@@ -11,7 +11,9 @@ set -eu
 fail() { printf 'private engine: %s\n' "$*" >&2; exit 1; }
 # A short name that is this directory's alone; an interface's may have 15 characters.
 own_name() { printf 'dkr%s' "$(printf '%s' "$1" | cksum | cut -d ' ' -f 1)"; }
-running() { [ -r "$1/pid" ] && kill -0 "$(cat "$1/pid")" 2>/dev/null; }
+# Whether the pid is an engine's; an ended one that nobody waits for keeps its pid, without a command line.
+alive() { grep -q dockerd "/proc/$1/cmdline" 2>/dev/null; }
+running() { [ -r "$1/pid" ] && alive "$(cat "$1/pid")"; }
 
 # The rules that Docker itself would write for its networks, appended: rules that forbid come first.
 # $1 is iptables' verb: -C asks, -A adds, -D removes.
@@ -44,7 +46,7 @@ start() {
         tries=0
         until DOCKER_HOST="unix://$socket" docker version >/dev/null 2>&1; do
             tries=$((tries + 1))
-            kill -0 "$dockerd" 2>/dev/null && [ "$tries" -lt 150 ] || {
+            alive "$dockerd" && [ "$tries" -lt 150 ] || {
                 tail -n 5 "$directory/log" >&2
                 fail "it did not start; its whole log is $directory/log."
             }
@@ -64,7 +66,7 @@ stop() {
         pid=$(cat "$directory/pid")
         kill "$pid"
         tries=0
-        while kill -0 "$pid" 2>/dev/null; do
+        while alive "$pid"; do
             tries=$((tries + 1))
             [ "$tries" -lt 300 ] || fail "it does not end; its log is $directory/log."
             sleep 0.2
