@@ -1,10 +1,11 @@
-"""What operators want, done one after the other.
+"""What operators want, done.
 
 Owns the answer that each one gets: done, or one sentence. Must not know who waits for it.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
 from gateway.broker import Broker
@@ -26,9 +27,9 @@ class Wishes:
         self._now = now
 
     async def grant(self) -> None:
-        """Do everything that is wanted now; one that fails does not keep the others."""
-        for wanted in await self._desk.ask(lambda store: store.wanted()):
-            await self._answer(wanted)
+        """Do everything that is wanted now; one that fails or takes long does not keep the others."""
+        wishes = await self._desk.ask(lambda store: store.wanted())
+        await asyncio.gather(*(self._answer(wanted) for wanted in wishes))
 
     async def _answer(self, wanted: Wanted) -> None:
         error = None
@@ -44,7 +45,7 @@ class Wishes:
             case "recreate":
                 await self._broker.recreate(int(wanted.subject))
             case "end-leases":
-                await self._broker.settle_leases()
+                await self._broker.settle(int(wanted.subject))
                 await self._forget_removed(int(wanted.subject))
             case "kill":
                 if not self._end_session(wanted.subject, "An operator ended this session."):

@@ -1,0 +1,42 @@
+"""One room a workspace: whose turn it is to change its container, and where its runner dials in.
+
+Owns that only one change happens at a time, and that no listener outlives its container. Must not
+know why a container is made or ended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+
+from gateway.ports import RunnerLink
+
+
+@dataclass
+class Room:
+    """`link` and `made_from`, the hash of the container's spec, change only while `lock` is held."""
+
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    link: RunnerLink | None = None
+    made_from: str | None = None
+
+    def leave(self) -> None:
+        """Stop listening for the runner: its container ended, or is about to."""
+        if self.link is not None:
+            self.link.close()
+        self.link, self.made_from = None, None
+
+
+class Rooms:
+    """Every workspace's room, by user id; made when first asked for."""
+
+    def __init__(self) -> None:
+        self._rooms: dict[int, Room] = {}
+
+    def __getitem__(self, user_id: int) -> Room:
+        return self._rooms.setdefault(user_id, Room())
+
+    def close(self) -> None:
+        """Leave them all."""
+        for room in self._rooms.values():
+            room.leave()

@@ -1,0 +1,184 @@
+"""A broker over a real store, with an engine, runners and folders in memory.
+
+Owns the honest stand-ins of what needs an engine: a runner dials in when its container runs, and its
+line is a real socket. Must not assert anything.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from gateway.broker import Broker
+from gateway.desk import Desk
+from gateway.devices import DeviceRequest
+from gateway.errors import Code, PlatformError
+from gateway.leases import Lease
+from gateway.sqlite.store import Store
+from gateway.users import User
+from gateway.workspaces import ContainerSpec, Workspace, container_spec, spec_hash
+from tests.support.fake_backend import FakeBackend
+from tests.support.stores import NOW, add_people, gpu, open_store
+
+IMAGE = "sha256:" + "1" * 64
+
+
+async def until(true: Callable[[], object]) -> None:
+    """Wait until something holds, at most ten seconds."""
+    async with asyncio.timeout(10):
+        while not true():
+            await asyncio.sleep(0.001)
+
+
+class Link:
+    """Where a runner dials in: it is there while its container runs and `deaf` is not set."""
+
+    def __init__(self, backend: FakeBackend, user_id: int) -> None:
+        self._backend = backend
+        self._user_id = user_id
+        self.closed = False
+        self.deaf = False
+
+    async def ready(self, within: float) -> None:
+        """See the port."""
+        await asyncio.sleep(0)
+        container = await self._backend.inspect(self._user_id)
+        if self.closed or self.deaf or container is None or not container.running:
+            raise PlatformError(Code.UNAVAILABLE, "The runner cannot be reached; try again.")
+
+    async def connect(self, connection_id: str) -> socket.socket:
+        """See the port: the runner's end reads its own name, so that a test knows which it is."""
+        await self.ready(0)
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            theirs.send(connection_id.encode())
+        return ours
+
+    def close(self) -> None:
+        """See the port."""
+        self.closed = True
+
+
+class Folders:
+    """Remembers what was prepared, for whom."""
+
+    def __init__(self) -> None:
+        self.prepared: list[int] = []
+        self.cleared: list[int] = []
+
+    def prepare(self, user: User) -> None:
+        """See the port."""
+        self.prepared.append(user.id)
+
+    def clear_temporary(self, user_id: int) -> None:
+        """See the port."""
+        self.cleared.append(user_id)
+
+    def socket_directory(self, user_id: int) -> Path:
+        """See the port."""
+        raise AssertionError("nobody listens on files here")
+
+    def delete(self, user_id: int) -> None:
+        """See the port."""
+        raise AssertionError("nothing is deleted here")
+
+
+class World:
+    """One gateway's state. `store` is the operators' own connection to the database."""
+
+    def __init__(self, state: Path) -> None:
+        self.state = state
+        self.store = open_store(state)
+        self.store.add_image("base", "1", "", "gpu-gateway/base:1", IMAGE, "root", NOW)
+        self.store.sync_devices([gpu(index) for index in range(8)], NOW)
+        add_people(self.store, "alice", "bob", "carol")
+        self.backend = FakeBackend([IMAGE])
+        self.time = NOW
+        self.told: list[tuple[int, str]] = []
+        self.links: list[Link] = []
+        self.present: set[int] = set()
+        self._start()
+
+    def restart(self) -> None:
+        """End the gateway and start another, which knows nothing but the store and the engine."""
+        self.stop()
+        self._start()
+
+    def _start(self) -> None:
+        self._opened: list[Store] = []
+        self.desk = Desk(self._open)
+        self.folders = Folders()
+        self.broker = Broker(
+            self.desk, self.backend, self.folders, self.template, spec_hash, self._link, lambda: self.time
+        )
+        self.broker.end_sessions = lambda user_id, reason: self.told.append((user_id, reason))
+        self.broker.occupied = lambda user_id: user_id in self.present
+
+    def stop(self) -> None:
+        """The gateway ends; containers run on."""
+        self.broker.close()
+        self.desk.close()
+        for store in self._opened:
+            store.close()
+
+    def template(self, workspace: Workspace) -> ContainerSpec:
+        """What a container of this user must be."""
+        return container_spec(
+            workspace,
+            state="/state",
+            runner="/runner",
+            env={},
+            subnet=f"10.213.{workspace.user.id}.0/29",
+            command=(f"run-{workspace.user.id}",),
+        )
+
+    def open_links(self) -> list[Link]:
+        """Listeners that nobody closed."""
+        return [link for link in self.links if not link.closed]
+
+    def grant(self, user: str, *indexes: int, hours: int = 8) -> Lease:
+        """Give a user GPUs."""
+        ids = tuple(gpu(index).id for index in indexes)
+        length = timedelta(hours=hours)
+        return self.store.grant(user, DeviceRequest(len(ids), ids), length, "root", self.time)
+
+    def lease(self, lease: Lease) -> Lease:
+        """The lease as it is now."""
+        return self.store.lease(lease.id)
+
+    async def enter(self, user_id: int, connection_id: str = "c1") -> str:
+        """Come in and go again: the greeting."""
+        said: list[str] = []
+        entry = await self.broker.enter(user_id, connection_id, said.append)
+        with entry.line:
+            assert entry.line.recv(100).decode() == connection_id
+        return entry.greeting
+
+    def _link(self, user: User) -> Link:
+        link = Link(self.backend, user.id)
+        self.links.append(link)
+        return link
+
+    def _open(self) -> Store:
+        self._opened.append(open_store(self.state))
+        return self._opened[0]
+
+
+@asynccontextmanager
+async def world(state: Path) -> AsyncIterator[World]:
+    """A world, put away afterwards."""
+    made = World(state)
+    try:
+        yield made
+    finally:
+        made.stop()
+        made.store.close()
+
+
+def at(hours: float) -> datetime:
+    """This many hours after NOW."""
+    return NOW + timedelta(hours=hours)
