@@ -130,12 +130,13 @@ class RunnerSocket:
 
     def _accept(self) -> None:
         """Take one caller and listen no more until it is gone."""
+        self._last_accept = self._loop.time()
         try:
             runner, _ = self._listener.accept()
         except OSError:  # it hung up again, or no descriptor is left just now
             return self._drop("it could not be accepted")
         runner.setblocking(False)
-        self._runner, self._last_accept = runner, self._loop.time()
+        self._runner = runner
         self._loop.remove_reader(self._listener.fileno())
         uid = struct.unpack("3i", runner.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[1]
         if uid != self._uid:
