@@ -12,6 +12,7 @@ import click
 from admin.acting import carry_out
 from admin.call import Call, as_json, pass_call
 from admin.output import field, listing, say
+from admin.sessions import open_connections
 from gateway.errors import Code, PlatformError
 from gateway.names import parse_user_name
 from gateway.ports import LiveConnection
@@ -49,8 +50,6 @@ def list_(call: Call, as_json: bool) -> None:
     Example:
       gpuadmin workspace list --json
     """
-    from admin.sessions import open_connections
-
     connections = open_connections(call)
     listing([_record(call, user, connections) for user in call.store.users()], COLUMNS, as_json)
 

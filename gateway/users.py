@@ -6,6 +6,7 @@ Owns the values. Must not know where they are stored nor how a signature is chec
 from __future__ import annotations
 
 import posixpath
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -19,7 +20,9 @@ _LOWEST_UID = 500
 _LOWEST_GID = 100
 _HIGHEST = 2**31 - 1
 _NOBODY = (65534, 65535)
+# A home below one of the first belongs to the system; the others are only the parents of homes.
 _SYSTEM = ("/", *(f"/{top}" for top in "bin boot dev etc lib lib64 proc root run sbin sys usr".split()))
+_PARENTS = ("/home", "/media", "/mnt", "/opt", "/srv", "/tmp", "/var")
 
 
 @dataclass(frozen=True)
@@ -117,7 +120,15 @@ def _check_home(home: str) -> None:
         raise PlatformError(
             Code.INVALID, f"The home {home!r} is not a plain absolute path, such as /nfs/home/alice."
         )
-    if any(home == top or (top != "/" and home.startswith(top + "/")) for top in _SYSTEM):
+    if home in _PARENTS or any(home == top or (top != "/" and home.startswith(top + "/")) for top in _SYSTEM):
         raise PlatformError(
             Code.INVALID, f"The home {home!r} belongs to the system; choose a person's directory."
         )
+
+
+def overlapping(home: str, taken: Iterable[str]) -> str | None:
+    """The first of `taken` that is `home`, lies in it, or has it inside: one would show the other's files."""
+    for other in taken:
+        if home == other or home.startswith(other + "/") or other.startswith(home + "/"):
+            return other
+    return None

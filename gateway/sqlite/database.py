@@ -10,7 +10,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,7 @@ class Database:
         self.path = path
         self._tables = tables
         self._lock = threading.RLock()
+        self._writing = False
 
     @classmethod
     def open(cls, state: Path, *, check: bool = False, group: int | None = None) -> Database:
@@ -85,14 +86,17 @@ class Database:
 
         A deferred transaction that reads before it writes fails at once when somebody commits in
         between, whatever the busy timeout (SQLITE_BUSY_SNAPSHOT); hence IMMEDIATE. Blocks nest: an
-        inner one joins the outer one's transaction.
+        inner one joins the outer one's transaction. Inside `read()` it raises RuntimeError.
         """
         with self._lock, mapped(self.path):
             connection = self._tables.conn
             if connection.in_transaction:
+                if not self._writing:
+                    raise RuntimeError("a write inside a read would be a deferred one")
                 yield
                 return
             connection.execute("BEGIN IMMEDIATE")
+            self._writing = True
             try:
                 yield
                 connection.execute("COMMIT")
@@ -100,6 +104,8 @@ class Database:
                 # Unlike ROLLBACK this is no error when a failing disk has ended the transaction already.
                 connection.rollback()
                 raise
+            finally:
+                self._writing = False
 
     @contextmanager
     def read(self) -> Iterator[None]:
@@ -153,21 +159,23 @@ class Database:
 
 
 def _create(path: Path, group: int | None) -> None:
-    """Make the file in WAL mode, once: switching to WAL is not covered by the busy timeout."""
+    """Make the file, once, so that nobody ever sees half of one."""
     if path.exists():
-        return
+        # A backup that was copied here has whatever mode it was copied with.
+        return directory.share_file(path, group)
     with directory.alone_in(path.parent):
         if path.exists():
             return
         directory.refuse_orphans(path)
         made = path.with_suffix(".new")
-        connection = sqlite3.connect(made)
-        try:
-            connection.execute("PRAGMA journal_mode = WAL")
-        finally:
-            connection.close()
+        with closing(sqlite3.connect(made)) as connection:
+            _switch_to_wal(connection)
         directory.share_file(made, group)
         os.rename(made, path)
+
+
+def _switch_to_wal(connection: sqlite3.Connection) -> None:
+    connection.execute("PRAGMA journal_mode = WAL")
 
 
 def _connect(path: Path) -> Tables:
@@ -179,7 +187,11 @@ def _connect(path: Path) -> Tables:
         # Per connection, and off by default; FULL survives a power cut between two commits.
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("PRAGMA synchronous = FULL")
-        connection.execute("PRAGMA schema_version").fetchone()
+        # VACUUM INTO, a common way to make backups, writes a file that is not in WAL mode.
+        if connection.execute("PRAGMA journal_mode").fetchone() != ("wal",):
+            # The busy timeout does not cover the switch.
+            with directory.alone_in(path.parent):
+                _switch_to_wal(connection)
     except BaseException:
         connection.close()
         raise

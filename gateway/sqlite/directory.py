@@ -9,8 +9,9 @@ from __future__ import annotations
 import fcntl
 import grp
 import os
+import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from gateway.errors import Code, PlatformError
@@ -65,14 +66,20 @@ def _check(state: Path) -> None:
 
 
 def share_file(path: Path, group: int | None) -> None:
-    """Let the operators write a file that was just made. SQLite gives its -wal and -shm the same mode."""
-    path.chmod(0o660)
-    _give(path, group)
+    """Let root and the operators write a file, and nobody else; SQLite gives its -wal and -shm the same mode.
+
+    Only root can: for everybody else it stays as it is.
+    """
+    # A disk that cannot be written is for SQLite to report, when something has to be.
+    with suppress(OSError):
+        if stat.S_IMODE(path.stat().st_mode) != 0o660:
+            path.chmod(0o660)
+        _give(path, group)
 
 
 def _give(path: Path, group: int | None) -> None:
     # Only root may give a file to a group that it is not in; a trial by somebody else stays her own.
-    if group is not None and os.geteuid() == 0:
+    if group is not None and os.geteuid() == 0 and path.stat().st_gid != group:
         os.chown(path, -1, group)
 
 

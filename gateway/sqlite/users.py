@@ -11,7 +11,7 @@ from datetime import datetime
 from gateway.errors import Code, PlatformError
 from gateway.keys import PublicKey, StoredKey
 from gateway.sqlite.rows import Base, instant, stamp, user_of
-from gateway.users import RETENTION, Account, SiteAccount, User, numbers
+from gateway.users import RETENTION, Account, SiteAccount, User, numbers, overlapping
 
 
 class Users(Base):
@@ -22,7 +22,7 @@ class Users(Base):
     ) -> User:
         """A new user with her keys, or nothing. `name` was parsed.
 
-        Raises CONFLICT when the name, the uid or a key is somebody's, INVALID for a bad site account.
+        Raises CONFLICT when a name, uid, home or key is somebody's, INVALID for a bad site account.
         """
         site.check(self._uids)
         with self._db.write():
@@ -55,6 +55,13 @@ class Users(Base):
         holder = self._db.row("select name from user where uid = ? and removed_at is null", site.uid)
         if holder:
             raise PlatformError(Code.CONFLICT, f"The uid {site.uid} is {holder['name']}'s; choose another.")
+        homes = [user.home for user in self.users() if user.home is not None]
+        other = overlapping(site.home, [str(self._db.path.parent), *homes]) if site.home else None
+        if other is not None:
+            raise PlatformError(
+                Code.CONFLICT,
+                f"The home {site.home} and {other}, which is not hers, overlap; choose another.",
+            )
 
     def _next_id(self) -> int:
         # SQLite keeps the highest id that an AUTOINCREMENT table ever had, deleted rows included.

@@ -7,6 +7,8 @@ import os
 import re
 import sqlite3
 import stat
+import subprocess
+import sys
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -134,6 +136,8 @@ def test_an_operator_writes_beside_a_running_gateway_and_a_stranger_does_not(sha
 def test_an_operator_is_told_what_she_may_not_do_while_it_is_stopped(shared: Path) -> None:
     Database.open(shared, group=GROUP).close()
     assert "run this as root" in as_account(shared, group=GROUP)
+    (shared / "gateway.db").chmod(0o600)
+    assert "run this as root" in as_account(shared, group=GROUP)
 
 
 def test_a_place_where_nothing_may_be_made_is_named(shared: Path) -> None:
@@ -256,6 +260,58 @@ def test_a_disk_that_is_full_is_unavailable(database: Database) -> None:
         fill()
     assert caught.value.code is Code.UNAVAILABLE
     assert database.row("select * from meta where key = 'key 0'") is None
+
+
+def test_a_backup_is_taken_as_it_is_put_back(state: Path) -> None:
+    backup = state.parent / "backup.db"
+    with closing(open_store(state)) as store:
+        add_people(store, "alice")
+        store._db.change(f"vacuum into '{backup}'")
+    for path in state.iterdir():
+        path.unlink()
+    backup.chmod(0o644)
+    (state / "gateway.db").write_bytes(backup.read_bytes())
+    with closing(Database.open(state, check=True, group=GROUP)) as database:
+        assert database.rows("PRAGMA journal_mode") == [{"journal_mode": "wal"}]
+        assert [row["name"] for row in database.rows("select name from user")] == ["alice"]
+    found = (state / "gateway.db").stat()
+    assert (stat.S_IMODE(found.st_mode), found.st_gid) == (0o660, GROUP)
+
+
+def test_a_database_that_cannot_be_written_is_unavailable(database: Database) -> None:
+    database.rows("PRAGMA busy_timeout")
+    database.change("PRAGMA query_only = 1")
+    with (
+        pytest.raises(PlatformError, match="cannot be written; run this as root") as caught,
+        database.write(),
+    ):
+        database.insert("meta", {"key": "a", "value": "b"})
+    assert caught.value.code is Code.UNAVAILABLE
+
+
+def test_a_state_directory_on_a_read_only_disk_is_unavailable(state: Path) -> None:
+    Database.open(state).close()
+    code = (
+        "import sys; from pathlib import Path; from tests.support.stores import *\n"
+        "try: add_people(open_store(Path(sys.argv[1])), 'alice')\n"
+        "except Exception as error: print(error.code, error.message)"
+    )
+    # A mount namespace of its own, which ends with the process.
+    mounts = 'mount --bind "$0" "$0" && mount -o remount,ro,bind "$0" && exec "$1" -c "$2" "$0"'
+    shown = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", mounts, str(state), sys.executable, code],
+        cwd=Path(__file__).parent.parent.parent,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert shown.stdout.startswith("Code.UNAVAILABLE The database"), shown
+    assert "cannot be" in shown.stdout
+
+
+def test_a_write_inside_a_read_is_refused_before_it_can_be_overtaken(database: Database) -> None:
+    with database.read(), pytest.raises(RuntimeError, match="deferred"), database.write():
+        pytest.fail("a write began")
 
 
 def test_data_version_moves_with_others_commits_alone(state: Path, database: Database) -> None:

@@ -73,13 +73,14 @@ def test_a_site_uid_may_come_back_with_its_person(store: Store) -> None:
     [
         ("alice", [], SiteAccount(), "There is a user 'alice' already"),
         ("bob", [], SiteAccount(2001), "uid 2001 is alice's"),
+        ("bob", [], SiteAccount(2002, home="/nfs/alice/sub"), "/nfs/alice, which is not hers, overlap"),
         ("bob", ["b", "alice"], SiteAccount(), "one key is one person's"),
     ],
 )
 def test_what_is_somebodys_is_refused_and_nothing_is_left(
     store: Store, name: str, keys: list[str], site: SiteAccount, why: str
 ) -> None:
-    store.add_user("alice", [key("alice")], SiteAccount(2001), "root", NOW)
+    store.add_user("alice", [key("alice")], SiteAccount(2001, home="/nfs/alice"), "root", NOW)
     before = events(store)
     with pytest.raises(PlatformError, match=why) as caught:
         store.add_user(name, [key(seed) for seed in keys], site, "root", NOW)
@@ -87,6 +88,13 @@ def test_what_is_somebodys_is_refused_and_nothing_is_left(
     assert [user.name for user in store.users()] == ["alice"]
     assert len(store.keys()) == 1
     assert events(store) == before
+
+
+def test_the_platforms_own_files_are_nobodys_home(store: Store) -> None:
+    inside = str(store._db.path.parent / "workspaces" / "1" / "home")
+    with pytest.raises(PlatformError, match="not hers, overlap") as caught:
+        store.add_user("bob", [], SiteAccount(2002, home=inside), "root", NOW)
+    assert caught.value.code is Code.CONFLICT
 
 
 def test_accounts_are_everybody_with_their_keys(store: Store) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gateway.errors import Code, PlatformError
-from gateway.users import SiteAccount, UidRange, numbers
+from gateway.users import SiteAccount, UidRange, numbers, overlapping
 
 OWN = UidRange()
 
@@ -57,6 +57,7 @@ def test_good_accounts(site: SiteAccount) -> None:
         (SiteAccount(2001, home="/nfs/x\n"), "plain absolute path"),
         (SiteAccount(2001, home="//etc"), "plain absolute path"),
         (SiteAccount(2001, home="/"), "belongs to the system"),
+        (SiteAccount(2001, home="/home"), "belongs to the system"),
         (SiteAccount(2001, home="/etc"), "belongs to the system"),
         (SiteAccount(2001, home="/proc/1/root"), "belongs to the system"),
     ],
@@ -65,3 +66,13 @@ def test_bad_accounts(site: SiteAccount, why: str) -> None:
     with pytest.raises(PlatformError, match=why) as caught:
         site.check(OWN)
     assert caught.value.code is Code.INVALID
+
+
+@pytest.mark.parametrize("home", ["/nfs/home/alice", "/nfs/home/alice/sub", "/nfs/home", "/nfs"])
+def test_a_home_that_shows_anothers_files(home: str) -> None:
+    assert overlapping(home, ["/nfs/home/bob2", "/nfs/home/alice"]) is not None
+
+
+@pytest.mark.parametrize("home", ["/nfs/home/alic", "/nfs/home/alice2", "/nfs/home/bob"])
+def test_a_home_beside_anothers(home: str) -> None:
+    assert overlapping(home, ["/nfs/home/bob2", "/nfs/home/alice"]) is None
