@@ -7,6 +7,8 @@ has decided that it may be given. Uses asyncssh for key formats alone.
 from __future__ import annotations
 
 import os
+import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 import asyncssh
@@ -23,12 +25,20 @@ class HostKeys:
 
     def __init__(self, directory: Path) -> None:
         """Read the keys, making those that are absent. Raises UNAVAILABLE for a key that cannot be read."""
-        directory.mkdir(mode=0o700, exist_ok=True)
         self._keys = {}
-        for algorithm in _NAMES:
-            path = directory / f"host_{_NAMES[algorithm]}"
-            key = _read(path) if path.exists() else _make(path, algorithm)
-            self._keys[key.public_data] = key
+        try:
+            directory.mkdir(mode=0o700, exist_ok=True)
+            for algorithm in _NAMES:
+                path = directory / f"host_{_NAMES[algorithm]}"
+                if not os.path.lexists(path):
+                    _make(path, algorithm)
+                key = _read(path)
+                self._keys[key.public_data] = key
+        except OSError as error:
+            raise PlatformError(
+                Code.UNAVAILABLE,
+                f"No host key can be made in {directory} ({error.strerror}); make it writable for root.",
+            ) from error
 
     def public(self) -> tuple[bytes, ...]:
         """The public blobs (RFC 4253 section 6.6)."""
@@ -50,7 +60,7 @@ class HostKeys:
 def _read(path: Path) -> asyncssh.SSHKey:
     try:
         return asyncssh.read_private_key(path)
-    except (OSError, asyncssh.KeyImportError) as error:
+    except (OSError, asyncssh.KeyImportError, asyncssh.KeyEncryptionError) as error:
         raise PlatformError(
             Code.UNAVAILABLE,
             f"The host key {path} cannot be read ({error}); restore it from a backup, "
@@ -58,20 +68,19 @@ def _read(path: Path) -> asyncssh.SSHKey:
         ) from error
 
 
-def _make(path: Path, algorithm: str) -> asyncssh.SSHKey:
-    """Make a key and put it in place by a link, so that a crash leaves none or a whole one."""
+def _make(path: Path, algorithm: str) -> None:
+    """Make a key and put it in place by a link: a crash leaves none or a whole one, and the first wins."""
     if algorithm == "ssh-rsa":
         key = asyncssh.generate_private_key(algorithm, key_size=_RSA_BITS)
     else:
         key = asyncssh.generate_private_key(algorithm)
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(key.export_private_key())
-        file.flush()
-        os.fsync(file.fileno())
+    descriptor, draft = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
-        os.link(draft, path)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(key.export_private_key())
+            file.flush()
+            os.fsync(file.fileno())
+        with suppress(FileExistsError):
+            os.link(draft, path)
     finally:
-        draft.unlink()
-    return key
+        os.unlink(draft)

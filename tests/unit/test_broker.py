@@ -228,7 +228,9 @@ async def test_one_container_that_does_not_stop_keeps_nobody_elses_device(
     monkeypatch.setattr(here.backend, "stop", never)
     here.time = at(1)
     await here.broker.settle_leases()
+    tasks = len(asyncio.all_tasks())
     await here.broker.settle_leases()
+    assert len(asyncio.all_tasks()) == tasks
     assert here.lease(free).state is State.RELEASED
     assert here.lease(stuck).state is State.ENDING
     assert tries == [ALICE]

@@ -1,0 +1,56 @@
+"""What happens to a container before its user comes in, and what she is greeted with."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from gateway.entering import Step, greeting, step
+from gateway.images import ImageVersion
+from gateway.leases import Lease, State
+from gateway.workspaces import Container
+from tests.support.stores import NOW, gpu
+
+IMAGE = ImageVersion(1, "gpu-gateway/base:12.1", "base", "12.1", "", "sha256:1")
+
+
+def container(spec_hash: str, running: bool = True) -> Container:
+    return Container(1, "c1", spec_hash, running, (), "image")
+
+
+@pytest.mark.parametrize(
+    ("found", "occupied", "expected"),
+    [
+        (None, False, Step.MAKE),
+        (None, True, Step.MAKE),
+        (container("wanted"), False, Step.KEEP),
+        (container("wanted"), True, Step.KEEP),
+        (container("wanted", running=False), False, Step.MAKE),
+        (container("old", running=False), True, Step.MAKE),
+        (container("old"), False, Step.MAKE),
+        (container("old"), True, Step.KEEP_OLD),
+    ],
+)
+def test_steps(found: Container | None, occupied: bool, expected: Step) -> None:
+    assert step(found, "wanted", occupied) is expected
+
+
+def lease(id_: int, hours: int, *devices: str) -> Lease:
+    return Lease(id_, 1, "alice", devices, State.LIVE, NOW, NOW + timedelta(hours=hours))
+
+
+def test_a_greeting_says_which_image_and_which_gpus_until_when() -> None:
+    inventory = {gpu(index).id: gpu(index) for index in range(2)}
+    leases = (lease(1, 9, gpu(1).id), lease(2, 1, gpu(0).id, "GPU-gone"))
+    assert greeting("alice", IMAGE, leases, inventory, waiting=False) == (
+        "alice on gpu-gateway/base:12.1\n"
+        "  GPU 0 (NVIDIA H200), GPU-gone until 2026-11-23 16:00 UTC\n"
+        "  GPU 1 (NVIDIA H200) until 2026-11-24 00:00 UTC\n"
+    )
+
+
+def test_a_greeting_without_gpus_and_with_something_that_waits() -> None:
+    lines = greeting("alice", IMAGE, (), {}, waiting=True).splitlines()
+    assert lines[1] == "  no GPU"
+    assert "log out everywhere and in again" in lines[2]

@@ -1,0 +1,119 @@
+"""Host keys: made once, private, never overwritten; a broken one is one sentence."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from asyncssh.public_key import decode_ssh_public_key
+
+from gateway.errors import Code, PlatformError
+from gateway.hostkeys import HostKeys
+
+NAMES = ["host_ecdsa", "host_ed25519", "host_rsa"]
+
+
+def test_they_are_made_once_and_private(tmp_path: Path) -> None:
+    made = HostKeys(tmp_path / "keys")
+    files = sorted((tmp_path / "keys").iterdir())
+    assert [file.name for file in files] == NAMES
+    assert [stat.S_IMODE(file.stat().st_mode) for file in files] == [0o600] * 3
+    assert stat.S_IMODE((tmp_path / "keys").stat().st_mode) == 0o700
+    before = [(file.read_bytes(), file.stat().st_ino) for file in files]
+    again = HostKeys(tmp_path / "keys")
+    assert again.public() == made.public()
+    assert [(file.read_bytes(), file.stat().st_ino) for file in files] == before
+
+
+def test_the_order_is_the_clients_preference(tmp_path: Path) -> None:
+    algorithms = [decode_ssh_public_key(blob).algorithm for blob in HostKeys(tmp_path).public()]
+    assert algorithms == [b"ssh-ed25519", b"ecdsa-sha2-nistp256", b"ssh-rsa"]
+
+
+def test_fingerprints_are_opensshs(tmp_path: Path) -> None:
+    shown = HostKeys(tmp_path).fingerprints()
+    said = [
+        subprocess.run(
+            ["ssh-keygen", "-lf", tmp_path / name], capture_output=True, text=True, check=True
+        ).stdout.split()[1]
+        for name in ("host_ed25519", "host_ecdsa", "host_rsa")
+    ]
+    assert list(shown) == said
+
+
+def test_a_missing_one_is_made_and_the_others_stay(tmp_path: Path) -> None:
+    first = HostKeys(tmp_path).public()
+    (tmp_path / "host_ecdsa").unlink()
+    second = HostKeys(tmp_path).public()
+    assert (first[0], first[2]) == (second[0], second[2])
+    assert first[1] != second[1]
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("how", ["empty", "garbage", "directory", "dangling", "encrypted"])
+def test_one_that_cannot_be_read_is_one_sentence(tmp_path: Path, name: str, how: str) -> None:
+    path = tmp_path / name
+    if how == "directory":
+        path.mkdir()
+    elif how == "dangling":
+        path.symlink_to("nowhere")
+    elif how == "encrypted":
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "secret", "-f", path], check=True)
+    else:
+        path.write_bytes(b"" if how == "empty" else os.urandom(200))
+    with pytest.raises(PlatformError) as caught:
+        HostKeys(tmp_path)
+    assert caught.value.code is Code.UNAVAILABLE
+    assert str(path) in caught.value.message
+    assert "restore it" in caught.value.message
+    assert "\n" not in caught.value.message
+
+
+def test_a_directory_that_cannot_be_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(PlatformError) as caught:
+        HostKeys(tmp_path / "file" / "keys")
+    assert caught.value.code is Code.UNAVAILABLE
+
+
+def test_several_processes_at_once_agree(tmp_path: Path) -> None:
+    program = (
+        "import sys, pathlib; from gateway.hostkeys import HostKeys;"
+        "sys.stdin.read(1); print([k.hex() for k in HostKeys(pathlib.Path(sys.argv[1])).public()])"
+    )
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", program, tmp_path],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(4)
+    ]
+    answers = {each.communicate("x", timeout=60)[0] for each in started}
+    assert len(answers) == 1
+    assert [each.returncode for each in started] == [0] * 4
+    assert sorted(file.name for file in tmp_path.iterdir()) == NAMES
+
+
+def test_they_sign_with_what_they_are(tmp_path: Path) -> None:
+    keys = HostKeys(tmp_path)
+    ed25519, ecdsa, rsa = keys.public()
+    for blob, algorithm in [
+        (ed25519, b"ssh-ed25519"),
+        (ecdsa, b"ecdsa-sha2-nistp256"),
+        (rsa, b"rsa-sha2-256"),
+        (rsa, b"rsa-sha2-512"),
+    ]:
+        assert decode_ssh_public_key(blob).verify(b"data", keys.sign(blob, algorithm, b"data"))
+    for blob, algorithm in [
+        (rsa, b"ssh-rsa"),
+        (ed25519, b"ssh-rsa"),
+        (ed25519, b""),
+        (b"other", b"ssh-ed25519"),
+    ]:
+        assert keys.sign(blob, algorithm, b"data") == b""
