@@ -12,7 +12,7 @@ import pytest
 from asyncssh.public_key import decode_ssh_public_key
 
 from gateway.errors import Code, PlatformError
-from gateway.hostkeys import HostKeys
+from gateway.hostkeys import HostKeys, _make
 
 NAMES = ["host_ecdsa", "host_ed25519", "host_rsa"]
 
@@ -97,6 +97,14 @@ def test_several_processes_at_once_agree(tmp_path: Path) -> None:
     answers = {each.communicate("x", timeout=60)[0] for each in started}
     assert len(answers) == 1
     assert [each.returncode for each in started] == [0] * 4
+    assert sorted(file.name for file in tmp_path.iterdir()) == NAMES
+
+
+def test_the_second_maker_of_a_key_takes_the_firsts(tmp_path: Path) -> None:
+    HostKeys(tmp_path)
+    before = (tmp_path / "host_ed25519").read_bytes()
+    _make(tmp_path / "host_ed25519", "ssh-ed25519")
+    assert (tmp_path / "host_ed25519").read_bytes() == before
     assert sorted(file.name for file in tmp_path.iterdir()) == NAMES
 
 
