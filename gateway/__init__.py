@@ -1,7 +1,37 @@
 """gpu-gateway: a person's own GPU container behind plain ``ssh``.
 
-This docstring is the map. It must stay free of imports: this package is also packed, in part, into
+This docstring is the map; it must stay free of imports, because this package is packed, in part, into
 the program that runs inside every container.
+
+Follow one login::
+
+    main.py            the broker process: listens, starts the workers, keeps house (overseer.py)
+    workers.py         hands the accepted socket to the least loaded worker process
+    worker.py          a worker's life: everything built, privileges given up (privileges.py), then SSH
+    ssh/connection.py  who is this? - answered from a snapshot, then proven to the broker (verbs.py)
+    connections.py     the broker checks the evidence itself (evidence.py) and gives a ticket
+    ssh/entry.py       the first channel asks to enter with that ticket
+    broker.py          has the container made or kept (entering.py decides), one room a workspace
+    docker/backend.py  makes it: network, firewall, template, GPUs
+    runner/link.py     the runner inside dials in, and is given one socket for this connection
+    ssh/session.py     starts the program through runner/client.py and carries its bytes (ssh/pump.py)
+    runner/inside/     the runner itself: programs, terminals, connections, inside the container
+
+Floors: who may import whom. A test holds them (setup.cfg has the contracts)::
+
+    4  admin/*, main, worker, overseer                programs
+       wiring                                         which adapter stands behind which port
+    3  sqlite docker folders nvml runner ssh          adapters, none imports another
+       evidence hostkeys workers                      of asyncssh's keys, and of processes
+    2  broker rooms reception connections wishes      use cases over ports
+       reconcile entering desk
+    1  ports verbs messages wire journal pipes        the seams, and the workers' protocol
+       privileges
+    0  errors names units keys users devices quotas leases images networks workspaces sessions config
+                                                      the nouns: values and decisions
+
+Two protocols, a module each: verbs.py (worker and broker) and runner/protocol.py (worker, broker and
+runner). The database is sqlite/, and gpuadmin is the other program that opens it.
 """
 
 __version__ = "0.1.0"
