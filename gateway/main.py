@@ -26,12 +26,15 @@ from gateway.hostkeys import HostKeys
 from gateway.journal import explain, note
 from gateway.overseer import Overseer
 from gateway.reception import Reception
+from gateway.sqlite.directory import ensure_directory, operators_group
 from gateway.wiring import Parts, now, open_store
 from gateway.workers import Workers
 
 WORKER_ID = 29_999
 """The uid and gid of the workers: below the users' range, and nobody's."""
 BACKLOG = 1024
+LOCK_TRIES = 20
+LOCK_EVERY = 0.1
 
 
 @click.group()
@@ -65,7 +68,7 @@ def serve(listen: str | None, workers: int | None, config_file: Path | None, sta
 
 
 async def _serve(config: Config, where: Listen, count: int) -> None:
-    lock = take_lock(config)
+    lock = await take_lock(config)
     try:
         parts = Parts(config, lambda: open_store(config, check=True))
         try:
@@ -137,26 +140,32 @@ async def listen_on(where: Listen) -> socket.socket:
     return listener
 
 
-def take_lock(config: Config) -> int:
-    """The descriptor that holds this state directory's lock. Raises CONFLICT when a gateway has it."""
-    path = config.state / "broker.lock"
+async def take_lock(config: Config) -> int:
+    """The descriptor that holds this state directory's lock. Raises CONFLICT when a gateway has it.
+
+    gpuadmin takes it for a moment when it looks whether a gateway runs, so one refusal is not enough.
+    """
+    ensure_directory(config.state, operators_group())
     try:
-        config.state.mkdir(parents=True, mode=0o750, exist_ok=True)
-        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o640)
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        lock = os.open(config.state / "broker.lock", flags, 0o644)
     except OSError as error:
         raise PlatformError(
             Code.UNAVAILABLE,
             f"The state directory {config.state} cannot be used ({error.strerror}); mend it or use --state.",
         ) from error
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(lock)
-        raise PlatformError(
-            Code.CONFLICT,
-            f"Another gateway serves {config.state}; stop it first, or give this one another --state.",
-        ) from None
-    return lock
+    for _ in range(LOCK_TRIES):
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            await asyncio.sleep(LOCK_EVERY)
+        else:
+            return lock
+    os.close(lock)
+    raise PlatformError(
+        Code.CONFLICT,
+        f"Another gateway serves {config.state}; stop it first, or give this one another --state.",
+    )
 
 
 def where_of(listener: socket.socket) -> Listen:

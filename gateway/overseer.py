@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from gateway.connections import Connections
+from gateway.devices import managed
 from gateway.errors import PlatformError
 from gateway.journal import explain, note
 from gateway.nvml import NvmlProbe
@@ -111,8 +112,7 @@ class Overseer:
 
     async def _inventory(self) -> None:
         devices = await asyncio.to_thread(self._probe.devices)
-        manage = self._parts.config.manage
-        ours = [device for device in devices if manage is None or device.id in manage]
+        ours = managed(devices, self._parts.config.manage)
         moment = now()
         await self._desk.ask(lambda store: store.sync_devices(ours, moment))
         self._parts.broker.inventory = {device.id: device for device in ours}

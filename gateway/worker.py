@@ -12,7 +12,6 @@ import encodings.idna
 import socket
 import sys
 
-import asyncssh
 import uvloop
 
 from gateway import verbs, wire
@@ -34,9 +33,7 @@ NEEDED_LATER = (encodings.idna,)
 class Carrier:
     """Every connection of this worker."""
 
-    def __init__(
-        self, brokerage: Brokerage, built: asyncssh.SSHServerConnectionOptions, tasks: Tasks
-    ) -> None:
+    def __init__(self, brokerage: Brokerage, built: options.Options, tasks: Tasks) -> None:
         self._brokerage = brokerage
         self._options = built
         self._tasks = tasks
@@ -71,7 +68,7 @@ class Carrier:
             self._brokerage.gone(id_)
 
 
-async def _serve(brokerage: Brokerage, built: asyncssh.SSHServerConnectionOptions) -> None:
+async def _serve(brokerage: Brokerage, built: options.Options) -> None:
     """Serve until the broker is gone, which ends every connection with this process."""
     over = asyncio.Event()
     async with asyncio.TaskGroup() as group:
@@ -93,8 +90,7 @@ def main() -> None:
     welcome = verbs.from_broker(talk.recv(LIMIT), 0)
     if not isinstance(welcome, verbs.Welcome) or welcome.version != verbs.VERSION:
         raise SystemExit("the broker speaks another version")
-    built = options.build(remote_keys(welcome.host_keys, Signer(sign)))
-    built.protocol_factory = Owner
+    built = options.build(remote_keys(welcome.host_keys, Signer(sign)), Owner)
     brokerage = Brokerage(talk)
     drop(welcome.uid, welcome.gid)
     uvloop.run(_serve(brokerage, built))

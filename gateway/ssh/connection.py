@@ -35,7 +35,6 @@ MOST_TRIES = 20
 """Failed requests a connection, probes of keys included: an agent may hold many before the right one."""
 MOST_SESSIONS = 200
 MOST_CHANNELS = 1_000
-LONGEST_COMMAND = 131_072
 CLOSE_WITHIN = 2.0
 """Seconds for the last words of an ended connection to be sent."""
 

@@ -49,9 +49,13 @@ SIGNATURES = (
 )
 
 
-def build(host_keys: Sequence[RemoteKey]) -> asyncssh.SSHServerConnectionOptions:
-    """The options of every connection. Must be called without a running loop and with privileges."""
-    return asyncssh.SSHServerConnectionOptions(
+Options = asyncssh.SSHServerConnectionOptions
+
+
+def build(host_keys: Sequence[RemoteKey], owner: type[asyncssh.SSHServer]) -> Options:
+    """The options of every connection, each with an `owner` of its own. Needs the privileges, and no loop."""
+    return Options(
+        server_factory=owner,
         server_host_keys=list(host_keys),
         send_server_host_keys=True,
         server_version=IDENTIFICATION,
