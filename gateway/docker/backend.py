@@ -17,7 +17,7 @@ from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
 from gateway.docker import containers, networks
-from gateway.docker.client import LONG_SECONDS, SHORT_SECONDS, Client, engine_call, refused
+from gateway.docker.client import LONG_SECONDS, SHORT_SECONDS, Client, engine_call, refused, unanswered
 from gateway.docker.ends import ends
 from gateway.docker.engine import EngineFacts, parse
 from gateway.docker.firewall import Firewall
@@ -29,6 +29,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _REPLACED_GRACE = timedelta(seconds=5)
+_LOOK_SECONDS = 10.0
 _MOST_DESCRIPTORS = 65536
 
 
@@ -141,15 +142,25 @@ class DockerBackend:
             return self._quick.api()
 
     def _slow_api(self) -> Any:
-        # The quick client finds out first whether there is an engine at all.
-        self._quick_api()
         with engine_call("speak to us"):
             return self._slow.api()
 
+    def _ping(self) -> None:
+        with engine_call("speak to us"):
+            self._quick.api().ping()
+
     async def _look(self, ask: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._looks, partial(ask, *args, **kwargs))
+        """A short call: answered in time, whatever holds it up, a silent engine or the calls before it."""
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(_LOOK_SECONDS):
+                return await loop.run_in_executor(self._looks, partial(ask, *args, **kwargs))
+        except TimeoutError as error:
+            raise unanswered() from error
 
     async def _change(self, act: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """A call that may take long, so the engine is asked first whether it is there at all."""
+        await self._look(self._ping)
         return await asyncio.get_running_loop().run_in_executor(self._changes, partial(act, *args, **kwargs))
 
     async def _alone(self, workspace_id: int, work: Callable[[], Coroutine[Any, Any, T]]) -> T:

@@ -6,6 +6,7 @@ Errors are told apart by type and HTTP status, never by their text, which is onl
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,14 +36,18 @@ class Client:
 
     def api(self) -> Any:
         """The SDK's low-level client, its API version agreed with the engine. Raises the SDK's exceptions."""
+        address = {"base_url": self._base_url} if self._base_url else docker.utils.kwargs_from_env()
+        _knock(address.get("base_url", docker.constants.DEFAULT_UNIX_SOCKET), self._seconds)
+        known = self._api
+        if known is not None:
+            return known
+        # Not under the lock: behind a silent engine each caller waits its own time, not everyone's in turn.
+        made = docker.APIClient(**address, version="auto", timeout=self._seconds, max_pool_size=20)
         with self._lock:
             if self._api is None:
-                address = docker.utils.kwargs_from_env()
-                if self._base_url is not None:
-                    address = {"base_url": self._base_url}
-                self._api = docker.APIClient(
-                    **address, version="auto", timeout=self._seconds, max_pool_size=20
-                )
+                self._api = made
+            else:
+                made.close()
             return self._api
 
     def close(self) -> None:
@@ -51,6 +56,18 @@ class Client:
             if self._api is not None:
                 self._api.close()
                 self._api = None
+
+
+def _knock(address: str, seconds: float) -> None:
+    """Raise OSError at once when nothing listens on the engine's unix socket.
+
+    The SDK (7.2) finds out too, but leaves its own socket open every time.
+    """
+    if address.startswith(("unix:", "http+unix:")):
+        path = "/" + address.partition(":")[2].lstrip("/")
+        with socket.socket(socket.AF_UNIX) as line:
+            line.settimeout(seconds)
+            line.connect(path)
 
 
 @contextmanager
@@ -64,10 +81,15 @@ def engine_call(doing: str) -> Iterator[None]:
     except docker.errors.APIError as error:
         raise refused(doing, reason(error)) from error
     except (docker.errors.DockerException, requests.exceptions.RequestException, OSError) as error:
-        raise PlatformError(
-            Code.UNAVAILABLE,
-            "the container engine does not answer; ask your operator to look at the Docker service",
-        ) from error
+        raise unanswered() from error
+
+
+def unanswered() -> PlatformError:
+    """The error for an engine that is away, or too slow."""
+    return PlatformError(
+        Code.UNAVAILABLE,
+        "the container engine does not answer; ask your operator to look at the Docker service",
+    )
 
 
 def refused(doing: str, why: str) -> PlatformError:

@@ -11,8 +11,10 @@ import dataclasses
 import secrets
 import subprocess
 from pathlib import Path
+from typing import Any
 
 from gateway.docker.backend import DockerBackend
+from gateway.docker.client import Client
 from gateway.docker.naming import resource_name
 from gateway.docker.sweep import remove_all
 from gateway.workspaces import ContainerSpec, Limits, Mount
@@ -44,10 +46,17 @@ class DockerWorld:
         self._second, self._third = 214 + secrets.randbelow(30), 16 * secrets.randbelow(16)
         self.pool = f"10.{self._second}.{self._third}.0/20"
         self.backend = DockerBackend(self.instance, self.pool)
+        self._clients: list[Client] = []
 
-    def spec(self, workspace_id: int = 1) -> ContainerSpec:
-        """A container that runs until it is ended."""
-        third, fourth = divmod(workspace_id * 8, 256)
+    def api(self) -> Any:
+        """The SDK's client; the test's own way in."""
+        client = Client(None, DEADLINE)
+        self._clients.append(client)
+        return client.api()
+
+    def spec(self, workspace_id: int = 1, slot: int | None = None) -> ContainerSpec:
+        """A container that runs until it is ended. `slot`: its subnet's number, else the id."""
+        third, fourth = divmod((slot or workspace_id) * 8, 256)
         uid = 39000 + workspace_id
         return ContainerSpec(
             workspace_id=workspace_id,
@@ -109,4 +118,6 @@ class DockerWorld:
     async def close(self) -> None:
         """Remove everything that this instance made."""
         await self.backend.close()
+        for client in self._clients:
+            client.close()
         await asyncio.to_thread(remove_all, self.instance)
