@@ -6,6 +6,7 @@ Owns the shape of a line. Must not be given secrets: no keys, no commands' input
 from __future__ import annotations
 
 import json
+import logging
 import secrets
 import sys
 import time
@@ -35,3 +36,17 @@ def explain(error: BaseException) -> PlatformError:
         Code.INTERNAL,
         f"Something went wrong inside the gateway; give your operator the reference {reference}.",
     )
+
+
+def take_logging() -> None:
+    """From here on the warnings of every package we use are lines of this log, escaped like all others."""
+    logging.basicConfig(level=logging.WARNING, handlers=[_Lines()], force=True)
+
+
+class _Lines(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            trace = "".join(traceback.format_exception(*record.exc_info)) if record.exc_info else None
+            note("log", source=record.name, level=record.levelname, text=record.getMessage(), trace=trace)
+        except Exception:
+            self.handleError(record)

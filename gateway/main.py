@@ -23,7 +23,7 @@ from gateway.connections import Connections
 from gateway.errors import Code, PlatformError
 from gateway.evidence import proves
 from gateway.hostkeys import HostKeys
-from gateway.journal import explain, note
+from gateway.journal import explain, note, take_logging
 from gateway.overseer import Overseer
 from gateway.reception import Reception
 from gateway.sqlite.directory import ensure_directory, operators_group
@@ -53,6 +53,7 @@ def serve(listen: str | None, workers: int | None, config_file: Path | None, sta
 
     Example: gpu-gateway serve --listen 0.0.0.0:2222 --state /var/lib/gpu-gateway
     """
+    take_logging()
     try:
         if os.geteuid() != 0:
             raise PlatformError(
@@ -86,27 +87,46 @@ async def _run(config: Config, parts: Parts, listener: socket.socket, count: int
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    async with asyncio.TaskGroup() as group:
-        reception = Reception(parts.broker, connections, pipes.make, group, now)
-        workers = Workers(count, (WORKER_ID, WORKER_ID), keys, connections, reception)
-        overseer = Overseer(parts, connections, reception, workers)
-        await overseer.begin()
-        tasks = [
-            group.create_task(work) for work in (workers.run(), overseer.run(), accept(listener, workers))
-        ]
-        await workers.ready()
-        note("ready", listen=str(where_of(listener)), workers=count, fingerprints=keys.fingerprints())
-        await stop.wait()
-        note("stopping")
-        for task in tasks:
-            task.cancel()
+    try:
+        async with asyncio.TaskGroup() as group:
+            reception = Reception(parts.broker, connections, pipes.make, group, now)
+            workers = Workers(count, (WORKER_ID, WORKER_ID), keys, connections, reception)
+            overseer = Overseer(parts, connections, reception, workers)
+            await overseer.begin()
+            for work in (workers.run(), overseer.run(), accept(listener, workers)):
+                group.create_task(work)
+            await workers.ready()
+            note("ready", listen=str(where_of(listener)), workers=count, fingerprints=keys.fingerprints())
+            await stop.wait()
+            note("stopping")
+            raise _Stopped
+    except BaseExceptionGroup as ended:
+        _end_with(ended)
+    finally:
+        listener.close()
+
+
+class _Stopped(Exception):
+    """Raised in the group of all tasks to end every one, those that wait for a container included."""
+
+
+def _end_with(ended: BaseExceptionGroup[BaseException]) -> None:
+    """Return when all ended as they should; raise the first PlatformError alone, else what is left."""
+    first: BaseException | None = ended.subgroup(PlatformError)
+    while isinstance(first, BaseExceptionGroup):
+        first = first.exceptions[0]
+    if first is not None:
+        raise first
+    _, unforeseen = ended.split(_Stopped)
+    if unforeseen is not None:
+        raise unforeseen
 
 
 async def accept(listener: socket.socket, workers: Workers) -> None:
     """Hand every accepted socket to a worker, for ever."""
     loop = asyncio.get_running_loop()
-    await workers.ready()
     while True:
+        await workers.ready()
         try:
             sock, address = await loop.sock_accept(listener)
         except OSError as error:

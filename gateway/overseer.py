@@ -25,6 +25,8 @@ LOOK_EVERY = 0.1
 LEASES_EVERY = 1.0
 INVENTORY_EVERY = 30.0
 PURGE_EVERY = 3600.0
+ADOPT_EVERY = 60.0
+"""Seconds between looks for containers that must not run, such as one that an absent engine kept."""
 AGAIN_AFTER = 5.0
 
 
@@ -77,10 +79,9 @@ class Overseer:
         return True
 
     async def _adopt(self) -> None:
-        adopted = False
-        while not adopted:
+        while True:
             adopted = await self._attempt(self._parts.broker.adopt)
-            await asyncio.sleep(0 if adopted else AGAIN_AFTER)
+            await asyncio.sleep(ADOPT_EVERY if adopted else AGAIN_AFTER)
 
     async def _oversee(self) -> None:
         while True:

@@ -11,10 +11,12 @@ import asyncio
 import encodings.idna
 import socket
 import sys
+from contextlib import suppress
 
 import uvloop
 
 from gateway import verbs, wire
+from gateway.journal import take_logging
 from gateway.messages import LIMIT, encode
 from gateway.privileges import drop
 from gateway.runner.client import RunnerClient
@@ -28,6 +30,9 @@ from gateway.ssh.tasks import Tasks
 
 NEEDED_LATER = (encodings.idna,)
 """Imported by name somewhere below after the privileges are gone, when no file may be readable any more."""
+
+
+GOODBYE_WITHIN = 3.0
 
 
 class Carrier:
@@ -56,9 +61,22 @@ class Carrier:
         self._connections[id_] = connection
         try:
             await loop.connect_accepted_socket(lambda: connection, sock)
-        except OSError:
+        except Exception as error:
+            # A client that is gone already is the usual reason.
             sock.close()
             self._gone(id_)
+            if not isinstance(error, OSError):
+                raise
+
+    async def end_all(self, message: str) -> None:
+        """End every connection, telling why, and wait a moment for these last words to be sent."""
+        connections = list(self._connections.values())
+        for connection in connections:
+            connection.end(message)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(GOODBYE_WITHIN):
+                for connection in connections:
+                    await connection.wait_closed()
 
     def _keys(self, user: str) -> frozenset[bytes]:
         return self._brokerage.accounts.get(user, frozenset())
@@ -78,11 +96,13 @@ async def _serve(brokerage: Brokerage, built: options.Options) -> None:
         brokerage.lost = over.set
         brokerage.begin()
         await over.wait()
+        await carrier.end_all("The gateway is restarting; log in again.")
         raise SystemExit(0)
 
 
 def main() -> None:
     """Run as `python -m gateway.worker TALK SIGN`, the two numbers of inherited sockets."""
+    take_logging()
     talk, sign = (socket.socket(fileno=int(number)) for number in sys.argv[1:3])
     talk.setblocking(True)
     sign.setblocking(True)

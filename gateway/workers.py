@@ -17,7 +17,7 @@ from gateway import verbs, wire
 from gateway.connections import Connections, Peer
 from gateway.errors import PlatformError
 from gateway.hostkeys import HostKeys
-from gateway.journal import note
+from gateway.journal import explain, note
 from gateway.messages import MessageError, decode, encode
 from gateway.reception import Reception
 from gateway.users import Account
@@ -37,15 +37,16 @@ class Worker(Peer):
     ) -> None:
         self.process = process
         self.ready = False
+        self._closing = False
         self._talk: wire.PacketSocket | None = None
         self._sock = sock
         self._signing = signing
 
     def serve(self, received: Callable[[bytes, list[int]], None], sign: Callable[[bytes], bytes]) -> None:
         """Begin to read both sockets. Whatever goes wrong on one ends the process."""
-        self._talk = wire.PacketSocket(self._sock, received, self.kill)
+        self._talk = wire.PacketSocket(self._sock, received, self._lost)
         self._sign = wire.PacketSocket(
-            self._signing, lambda data, fds: self._answer(sign, data, fds), self.kill
+            self._signing, lambda data, fds: self._answer(sign, data, fds), self._lost
         )
 
     def send(self, message: object, descriptors: tuple[int, ...] = ()) -> None:
@@ -56,15 +57,21 @@ class Worker(Peer):
             self._talk.send(encode(message), descriptors)
 
     def kill(self) -> None:
-        """End the process; harmless when it has ended."""
+        """End the process; harmless when it has ended. It gets no more connections."""
+        self.ready = False
         with suppress(ProcessLookupError):
             self.process.kill()
 
     def close(self) -> None:
-        """Close both sockets, which tells a living worker to end."""
+        """Close both sockets, which tells a living worker to say goodbye and end."""
+        self._closing = True
         if self._talk is not None:
             self._talk.close()
             self._sign.close()
+
+    def _lost(self) -> None:
+        if not self._closing:
+            self.kill()
 
     def _answer(self, sign: Callable[[bytes], bytes], data: bytes, fds: list[int]) -> None:
         wire.close_all(fds)
@@ -102,7 +109,7 @@ class Workers:
                 group.create_task(self._keep_one())
 
     async def ready(self) -> None:
-        """Wait until a worker can take connections."""
+        """Wait until a worker can take connections; the kernel keeps those that come meanwhile."""
         await self._some_ready.wait()
 
     def hand_over(self, sock: socket.socket, peer: str) -> None:
@@ -127,12 +134,20 @@ class Workers:
 
     async def _keep_one(self) -> None:
         while True:
-            worker = await self._start()
+            try:
+                worker = await self._start()
+            except OSError as error:
+                # No process or descriptor is left just now; that must not end those that run.
+                explain(error)
+                await asyncio.sleep(RESTART_AFTER)
+                continue
             try:
                 status = await worker.process.wait()
                 note("worker_ended", pid=worker.process.pid, status=status)
             finally:
                 self._workers.remove(worker)
+                if not any(other.ready for other in self._workers):
+                    self._some_ready.clear()
                 self._reception.worker_ended(worker)
                 worker.close()
                 await self._end(worker)
@@ -152,16 +167,22 @@ class Workers:
         ours, theirs = wire.pair()
         our_signing, their_signing = wire.pair()
         fds = (theirs.fileno(), their_signing.fileno())
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "gateway.worker",
-            *map(str, fds),
-            pass_fds=fds,
-            stdin=asyncio.subprocess.DEVNULL,
-        )
-        theirs.close()
-        their_signing.close()
+        try:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                "gateway.worker",
+                *map(str, fds),
+                pass_fds=fds,
+                stdin=asyncio.subprocess.DEVNULL,
+            )
+        except OSError:
+            ours.close()
+            our_signing.close()
+            raise
+        finally:
+            theirs.close()
+            their_signing.close()
         worker = Worker(process, ours, our_signing)
         self._workers.append(worker)
         worker.serve(

@@ -7,7 +7,6 @@ asyncssh.
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 from collections.abc import Callable
 from typing import Any
@@ -91,6 +90,11 @@ class Brokerage:
         self._send(message)
         try:
             return await answer
+        except asyncio.CancelledError:
+            # The answer may have come in the very turn in which nobody wants it any more.
+            if answer.done() and not answer.cancelled() and answer.exception() is None:
+                wire.close_all(answer.result()[1])
+            raise
         finally:
             self._waiting.pop(request, None)
 
@@ -130,8 +134,7 @@ class Brokerage:
     def _answered(self, message: verbs.Entered | verbs.Piped | verbs.Failed, fds: list[int]) -> None:
         answer = self._waiting.get(message.request)
         if answer is None or answer.done():
-            for fd in fds:
-                os.close(fd)
+            wire.close_all(fds)
         elif isinstance(message, verbs.Failed):
             answer.set_exception(PlatformError(Code(message.code), message.message))
         else:

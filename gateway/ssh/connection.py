@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import sys
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from hashlib import sha256
@@ -180,10 +181,19 @@ class Connection(Transport):
         self._no_more_sessions = True
         self._report_global_response(True)
 
+    def internal_error(self, exc_info: Any = None, error_logger: Any = None) -> None:
+        """What nobody foresaw ends this connection and is logged whole; asyncssh says it to nobody."""
+        error = (exc_info or sys.exc_info())[1]
+        if error is not None:
+            explain(error)
+        super().internal_error(exc_info, error_logger)
+
     def _cleanup(self, exc: Exception | None) -> None:
-        super()._cleanup(exc)
-        self.entry.leave()
-        self._ended(self.id)
+        try:
+            super()._cleanup(exc)
+        finally:
+            self.entry.leave()
+            self._ended(self.id)
 
 
 class Owner(asyncssh.SSHServer):

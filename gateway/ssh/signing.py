@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import asyncssh
 
 from gateway import verbs
-from gateway.messages import LIMIT, decode, encode
+from gateway.messages import LIMIT, MessageError, decode, encode
 
 ANSWER_WITHIN = 10.0
 """Seconds; the broker answers in microseconds and never blocks, so a longer wait means that it is gone."""
@@ -32,7 +32,7 @@ class Signer:
         try:
             self._sock.send(encode(verbs.Sign(connection, key, algorithm, data)))
             signature: bytes = decode(self._sock.recv(LIMIT), verbs.SIGNING).signature
-        except OSError as error:
+        except (OSError, MessageError) as error:
             # A late answer would be taken for the next question's.
             self._sock.close()
             raise asyncssh.KeyExchangeFailed("The gateway is restarting") from error
@@ -48,6 +48,9 @@ class RemoteKey(asyncssh.SSHKeyPair):
         algorithm = public[4 : 4 + struct.unpack(">I", public[:4])[0]]
         algorithms = (b"rsa-sha2-256", b"rsa-sha2-512") if algorithm == b"ssh-rsa" else (algorithm,)
         super().__init__(algorithm, algorithms[0], algorithms, algorithms, public, None)
+        # Without a certificate asyncssh forgets that argument, and proves a key that no exchange has
+        # negotiated (hostkeys-prove-00@openssh.com) by "ssh-rsa", which is SHA-1 and never signed here.
+        self.sig_algorithm = algorithms[0]
         self._signer = signer
         self._connection = connection
 
