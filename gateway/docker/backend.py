@@ -159,14 +159,15 @@ class DockerBackend:
             raise unanswered() from error
 
     async def _change(self, act: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """A call that may take long, so the engine is asked first whether it is there at all."""
-        await self._look(self._ping)
+        """A call that may take long; `_alone` has asked whether the engine is there at all."""
         return await asyncio.get_running_loop().run_in_executor(self._changes, partial(act, *args, **kwargs))
 
     async def _alone(self, workspace_id: int, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """One change at a time for each workspace. A caller who gives up leaves the change to end whole."""
 
         async def in_turn() -> T:
+            # Before queueing: behind a silent engine everybody is told in time, not one after the other.
+            await self._look(self._ping)
             async with self._locks[workspace_id]:
                 return await work()
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import docker
@@ -27,8 +27,13 @@ _LONGEST_PAUSE = 5.0
 _TROUBLE = (docker.errors.DockerException, requests.exceptions.RequestException, OSError, ValueError)
 
 
-async def ends(client: Client, instance: str) -> AsyncIterator[ContainerEnd]:
-    """Yield each end of a container of this installation from now on, for as long as it is iterated."""
+def ends(client: Client, instance: str) -> AsyncIterator[ContainerEnd]:
+    """Each end of a container of this installation from this call on, for as long as it is iterated."""
+    # The engine runs on this machine, so its clock is ours; the stream begins here even if it is read later.
+    return _ends(client, instance, _engine_time(time.time_ns()))
+
+
+async def _ends(client: Client, instance: str, since: str) -> AsyncIterator[ContainerEnd]:
     loop = asyncio.get_running_loop()
     queue: asyncio.Queue[ContainerEnd] = asyncio.Queue()
 
@@ -37,8 +42,8 @@ async def ends(client: Client, instance: str) -> AsyncIterator[ContainerEnd]:
         with contextlib.suppress(RuntimeError):
             loop.call_soon_threadsafe(queue.put_nowait, end)
 
-    reader = _Reader(client, instance, tell)
-    await asyncio.to_thread(reader.start)
+    reader = _Reader(client, instance, since, tell)
+    reader.start()
     try:
         while True:
             yield await queue.get()
@@ -49,19 +54,19 @@ async def ends(client: Client, instance: str) -> AsyncIterator[ContainerEnd]:
 class _Reader:
     """Reads the stream in a thread of its own, for a read cannot be awaited."""
 
-    def __init__(self, client: Client, instance: str, tell: Callable[[ContainerEnd], None]) -> None:
+    def __init__(
+        self, client: Client, instance: str, since: str, tell: Callable[[ContainerEnd], None]
+    ) -> None:
         self._client = client
         self._instance = instance
+        self._since = since
         self._tell = tell
         self._over = threading.Event()
-        self._since = ""
         self._stream: Any = None
         self._thread = threading.Thread(target=self._run, name="container-ends", daemon=True)
 
     def start(self) -> None:
-        """Begin at the engine's own present, when it answers: its clock may not be ours."""
-        with contextlib.suppress(*_TROUBLE):
-            self._connect()
+        """Read until `stop`."""
         self._thread.start()
 
     def stop(self) -> None:
@@ -78,36 +83,31 @@ class _Reader:
     def _run(self) -> None:
         pause = _FIRST_PAUSE
         while not self._over.is_set():
-            try:
-                if self._stream is None:
-                    self._connect()
+            # A long silence is trouble too: it cannot be told from an engine that hangs.
+            with contextlib.suppress(*_TROUBLE):
+                self._connect()
                 pause = _FIRST_PAUSE
-                self._read()
-            except _TROUBLE:
-                # A long silence is trouble too: it cannot be told from an engine that hangs.
-                self._cut()
+                # Asked after the stream is known: either `stop` has cut it, or we see that we are to stop.
+                if not self._over.is_set():
+                    self._read()
+            self._cut()
             self._over.wait(pause)
             pause = min(pause * 2, _LONGEST_PAUSE)
 
     def _connect(self) -> None:
-        api = self._client.api()
-        if not self._since:
-            self._since = _engine_time(api.info()["SystemTime"])
         filters = instance_filter(self._instance) | {"type": ["container"], "event": ["die"]}
-        self._stream = api.events(since=self._since, filters=filters, decode=True)
+        self._stream = self._client.api().events(since=self._since, filters=filters, decode=True)
 
     def _read(self) -> None:
         stream = self._stream
         for event in stream or ():
             if self._over.is_set():
                 return
-            nanoseconds = int(event["timeNano"])
             # One past the last seen: `since` includes its own instant.
-            self._since = f"{(nanoseconds + 1) // 10**9}.{(nanoseconds + 1) % 10**9:09d}"
+            self._since = _engine_time(int(event["timeNano"]) + 1)
             end = self._end(event)
             if end is not None and not self._over.is_set():
                 self._tell(end)
-        self._stream = None
 
     def _end(self, event: Mapping[str, Any]) -> ContainerEnd | None:
         attributes = event["Actor"]["Attributes"]
@@ -130,9 +130,6 @@ class _Reader:
             return False
 
 
-def _engine_time(text: str) -> str:
-    """The engine's RFC 3339 time in the engine's zone, as the `seconds.nanoseconds` that its events take."""
-    microseconds = (datetime.fromisoformat(text) - datetime.fromtimestamp(0, UTC)) // timedelta(
-        microseconds=1
-    )
-    return f"{microseconds // 10**6}.{microseconds % 10**6:06d}000"
+def _engine_time(nanoseconds: int) -> str:
+    """Nanoseconds since 1970 as the `seconds.nanoseconds` that the engine's events take."""
+    return f"{nanoseconds // 10**9}.{nanoseconds % 10**9:09d}"
