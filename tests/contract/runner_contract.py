@@ -117,6 +117,7 @@ class RunnerContract:
         assert (await run(client, "exec ls /proc/self/fd")).out.split() == [b"0", b"1", b"2", b"3"]
         for other in others:
             other.signal("KILL")
+            await asyncio.wait_for(other.wait(), DEADLINE)
             other.close()
 
     async def test_a_shell_without_terminal_is_a_login_shell(self, client: RunnerClient) -> None:
@@ -165,6 +166,14 @@ class RunnerContract:
             b" -opost ",
         ):
             assert piece in out
+        execution.close()
+
+    async def test_a_break_disturbs_nothing(self, client: RunnerClient) -> None:
+        execution = await client.start(pty("read x; echo got $x"))
+        execution.send_break()
+        assert execution.stdin is not None
+        await write_all(execution.stdin, b"word\n")
+        assert b"got word" in await read_all(execution.stdout)
         execution.close()
 
     async def test_a_resize_is_signalled(self, client: RunnerClient) -> None:
@@ -269,6 +278,18 @@ class RunnerContract:
                 await write_all(sock.fileno(), b"over " + host.encode())
                 sock.shutdown(1)
                 assert await read_all(sock.fileno()) == b"OVER " + host.upper().encode()
+        server.signal("KILL")
+        await finish(server)
+
+    async def test_dial_a_name(self, client: RunnerClient) -> None:
+        """Asked of the container's own resolver, again and again: its answer must never be missed."""
+        name = (await run(client, "hostname")).out.decode().strip()
+        server = await client.start(exec_(_SERVER.format("AF_INET", "('0.0.0.0', 0)")))
+        port = int(await read_until(server.stdout, b"\n"))
+        for _ in range(10):
+            with await client.dial_tcp(name, port) as sock:
+                sock.shutdown(1)
+                assert await read_all(sock.fileno()) == b""
         server.signal("KILL")
         await finish(server)
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
+import uvloop
 
 pytest.register_assert_rewrite("tests.contract.runner_contract")
 
@@ -16,6 +17,23 @@ from tests.support.runner_places import (  # noqa: E402
     local_descriptors,
     local_stream,
 )
+
+
+@pytest.mark.parametrize("opened", [local_descriptors, local_stream])
+def test_the_workers_side_runs_on_uvloop(opened: Callable[[], Awaitable[Place]]) -> None:
+    async def all_kinds() -> None:
+        place = await opened()
+        try:
+            client = await place.client()
+            contract = RunnerContract()
+            await contract.test_a_mebibyte_comes_back(client)
+            await contract.test_terminal(client)
+            await contract.test_dial(client)
+            await contract.test_no_descriptor_is_left_here(client)
+        finally:
+            place.close()
+
+    uvloop.run(all_kinds())
 
 
 class TestLocalDescriptors(LinkedRunnerContract):

@@ -75,6 +75,15 @@ async def test_nonsense_ends_one_connection_and_leaks_nothing(place: Place, fram
     assert (await run(other, "echo fine")).out == b"fine\n"
 
 
+@pytest.mark.parametrize("message", [Dial(1, "localhost", 1), Start.of(1, pty("true"))])
+async def test_a_file_in_place_of_a_socket_ends_one_connection(place: Place, message: Message) -> None:
+    other = await place.client()
+    with await place.open() as sock, open(__file__) as file:
+        packets.send(sock, codec.encode(message), [file.fileno()])
+        await hung_up(sock)
+    assert (await run(other, "echo fine")).out == b"fine\n"
+
+
 async def test_an_id_in_use_ends_the_connection(place: Place) -> None:
     before = descriptors(place)
     frame = codec.encode(Start.of(1, pty("sleep 1000")))

@@ -11,6 +11,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 import uuid
@@ -28,7 +29,11 @@ from gateway.sessions import Exit, Kind, Pty, SessionRequest, Window
 
 DEADLINE = 20.0
 UID = 54321
-_PYTHON = ("/usr/bin/python3", "-I", "-S", "-B")
+_FLAGS = ("-I", "-S", "-B")
+# What plays the container's own Python on this machine; RUNNER_PYTHON names another, such as a 3.9.
+_LOCAL = os.environ.get("RUNNER_PYTHON") or (
+    "/usr/bin/python3" if Path("/usr/bin/python3").exists() else sys.executable
+)
 
 
 async def pipes() -> PipeSet:
@@ -206,8 +211,9 @@ async def local_descriptors() -> Place:
     place.directory = str(place.scratch)
     link = RunnerSocket(place.scratch / "socket", os.getuid())
     place.closers.append(link.close)
-    runner = f"{' '.join(_PYTHON)} {place.bundle} {place.scratch}/socket/runner.sock"
-    shell = [*COMMAND[:2], COMMAND[2].replace(f"{' '.join(_PYTHON)} {MOUNTED_AT}", runner)]
+    flags = " ".join(_FLAGS)
+    runner = f"{_LOCAL} {flags} {place.bundle} {place.scratch}/socket/runner.sock"
+    shell = [*COMMAND[:2], COMMAND[2].replace(f"/usr/bin/python3 {flags} {MOUNTED_AT}", runner)]
     assert shell != list(COMMAND)
     process = subprocess.Popen(shell, start_new_session=True, stdin=subprocess.DEVNULL)
     place.closers.append(lambda: end(process))
@@ -218,7 +224,7 @@ async def local_stream() -> Place:
     """A runner on this machine for each connection, over one byte stream."""
     place = Place()
     place.directory = str(place.scratch)
-    _streamed(place, [*_PYTHON, str(place.bundle), "--stream"])
+    _streamed(place, [_LOCAL, *_FLAGS, str(place.bundle), "--stream"])
     return place
 
 
@@ -235,7 +241,7 @@ async def container_stream(image: str) -> Place:
     """A runner in a hardened container for each connection, over the byte stream of an engine's exec."""
     place = Place()
     name = _container(place, image, ("/bin/sleep", "infinity"))
-    _streamed(place, ["docker", "exec", "-i", name, *_PYTHON, MOUNTED_AT, "--stream"])
+    _streamed(place, ["docker", "exec", "-i", name, "/usr/bin/python3", *_FLAGS, MOUNTED_AT, "--stream"])
     return place
 
 

@@ -61,7 +61,13 @@ class BrokerLink:
 
     def _serve(self, id: str, sock: socket.socket) -> None:
         """Serve one SSH connection until its worker lets go."""
-        self._connections[id] = Served(self._world, sock, lambda: self._connections.pop(id, None))
+        served = Served(self._world, sock, lambda: self._forget(id, served))
+        self._connections[id] = served
+
+    def _forget(self, id: str, served: Served) -> None:
+        """A connection has ended; a later one of the same id has not."""
+        if self._connections.get(id) is served:
+            del self._connections[id]
 
     def _lost(self) -> None:
         """The broker is gone or speaks another version; it will be there again."""

@@ -6,6 +6,8 @@ descriptors, `stream` without, and both call the same three methods.
 
 from __future__ import annotations
 
+import os
+import stat
 from collections.abc import Callable, Mapping, Sequence
 
 from gateway.runner.inside.dials import Dialling
@@ -55,6 +57,7 @@ class Connection:
 
         Raises ProtocolError, with `fds` still the caller's, for an id that is in use.
         """
+        _check(fds)
         if _id(message) in self._executions or _id(message) in self._dials:
             self._steer(message)
         elif isinstance(message, Start):
@@ -113,6 +116,12 @@ class Connection:
         if isinstance(message, Exited):
             del self._executions[message.id]
         self._send(message)
+
+
+def _check(fds: Sequence[int]) -> None:
+    """A relay's end must be a socket: anything else, a file for one, the loop could not wait for."""
+    if len(fds) == 1 and not stat.S_ISSOCK(os.fstat(fds[0]).st_mode):
+        raise ProtocolError("a descriptor that is no socket")
 
 
 def _id(message: Message) -> int:

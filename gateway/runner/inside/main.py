@@ -19,6 +19,7 @@ def main() -> None:
     One argument, if there is any, is the path of another socket.
     """
     os.chdir("/")  # never keep a directory of the user's busy
+    _fill_standard_descriptors()
     base = {_text(name): _text(value) for name, value in os.environb.items()}
     world = World(Loop(), base)
     if sys.argv[1:] == ["--stream"]:
@@ -28,6 +29,13 @@ def main() -> None:
     else:
         BrokerLink(world, sys.argv[1] if sys.argv[1:] else SOCKET_PATH)
     world.loop.run()
+
+
+def _fill_standard_descriptors() -> None:
+    """Take 0 to 2 if nobody did: a pipe with one of these numbers would be overwritten in a child."""
+    while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(fd)
 
 
 def _text(raw: bytes) -> str:

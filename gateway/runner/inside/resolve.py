@@ -7,6 +7,7 @@ against the user's processes for ever. Must not connect.
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import sys
 from collections.abc import Callable
@@ -67,7 +68,8 @@ class _Question:
     def __init__(self, loop: Loop, spawner: Spawner, host: str, port: int, found: Found) -> None:
         self._loop, self._port, self._text = loop, port, b""
         self._found: Found | None = found
-        self._reader, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self._reader, writer = os.pipe2(os.O_CLOEXEC)
+        os.set_blocking(self._reader, False)
         null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
         argv: list[str | bytes] = [
             sys.executable,
@@ -85,7 +87,8 @@ class _Question:
         finally:
             os.close(writer)
             os.close(null)
-        loop.add_child(self._pid, lambda status: self._finish())
+        self._alive = True
+        loop.add_child(self._pid, self._reaped)
         loop.add_reader(self._reader, self._read)
         self._timer: Timer = loop.call_later(_SECONDS, self._finish)
 
@@ -94,9 +97,16 @@ class _Question:
         self._found = None
         self._finish()
 
+    def _reaped(self, status: int) -> None:
+        """The child has ended; what it printed may still have to be read."""
+        self._alive = False
+
     def _read(self) -> None:
         """Collect what the child prints; a few lines at most."""
-        data = os.read(self._reader, 4096)
+        try:
+            data = os.read(self._reader, 4096)
+        except BlockingIOError:
+            return
         self._text += data
         if not data or len(self._text) > 4096:
             self._finish()
@@ -109,6 +119,8 @@ class _Question:
         self._loop.remove_reader(self._reader)
         os.close(self._reader)
         self._reader = -1
+        if self._alive:  # not reaped, so the pid is still its own
+            os.kill(self._pid, signal.SIGKILL)
         found, self._found = self._found, None
         if found is not None:
             lines = dict.fromkeys(self._text.decode("ascii", "replace").split())

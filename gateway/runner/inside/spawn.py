@@ -10,7 +10,7 @@ import os
 import resource
 import signal
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 _EXPENDABLE = 200
@@ -60,13 +60,18 @@ class Spawner:
         A process may always raise its own score and go back to where it was, so this needs no privilege; and
         since the parent sleeps until the child has called exec, no child ever runs with the runner's score.
         """
-        os.pwrite(self._score, self._children, 0)
+        self._set_score(self._children)
         resource.setrlimit(resource.RLIMIT_NOFILE, self._limits)
         try:
             yield
         finally:
             self._raise_own_limit()
-            os.pwrite(self._score, self._own, 0)
+            self._set_score(self._own)
+
+    def _set_score(self, score: bytes) -> None:
+        """Take a place in the OOM killer's queue; where the site pins it, the program starts all the same."""
+        with suppress(OSError):
+            os.pwrite(self._score, score, 0)
 
     def _raise_own_limit(self) -> None:
         """Many ptys and forwards need more descriptors than the usual 1024."""
