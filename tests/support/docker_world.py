@@ -22,30 +22,32 @@ from gateway.workspaces import ContainerSpec, Limits, Mount
 DEADLINE = 30.0
 
 
-def docker(*arguments: str, check: bool = True, timeout: float = 60.0) -> subprocess.CompletedProcess[str]:
-    """Run the docker program; with `check` a failure is an error that shows what it said."""
-    done = subprocess.run(["docker", *arguments], capture_output=True, text=True, timeout=timeout)
+def docker(*arguments: str, check: bool = True, host: str | None = None) -> subprocess.CompletedProcess[str]:
+    """Run the docker program, against the engine `host`; with `check` a failure is an error that says why."""
+    engine = ["--host", host] if host else []
+    done = subprocess.run(["docker", *engine, *arguments], capture_output=True, text=True, timeout=60)
     if check and done.returncode:
         raise AssertionError(f"docker {arguments[0]}: {done.stderr}")
     return done
 
 
-def image_id(ref: str) -> str:
+def image_id(ref: str, host: str | None = None) -> str:
     """The engine's id of an image."""
-    return docker("image", "inspect", "-f", "{{.Id}}", ref).stdout.strip()
+    return docker("image", "inspect", "-f", "{{.Id}}", ref, host=host).stdout.strip()
 
 
 class DockerWorld:
-    """One backend over the machine's engine. `image` is an image id; subnets come from a /20 of its own."""
+    """One backend over an engine. `image` is an image id; subnets come from a /20 of its own."""
 
-    def __init__(self, image: str, folder: Path) -> None:
+    def __init__(self, image: str, folder: Path, host: str | None = None) -> None:
+        self._host = host
         self.instance = secrets.token_hex(2)
         self.image = image
         self.folder = folder
         # Not the product's default pool: a gateway may be running on this machine.
         self._second, self._third = 214 + secrets.randbelow(30), 16 * secrets.randbelow(16)
         self.pool = f"10.{self._second}.{self._third}.0/20"
-        self.backend = DockerBackend(self.instance, self.pool)
+        self.backend = DockerBackend(self.instance, self.pool, host)
         self._clients: list[Client] = []
 
     def api(self) -> Any:
@@ -102,7 +104,8 @@ class DockerWorld:
     async def run(self, workspace_id: int, script: str) -> subprocess.CompletedProcess[str]:
         """Run a script in a running container as its user; the caller looks at how it ended."""
         name = resource_name(self.instance, workspace_id)
-        return await asyncio.to_thread(docker, "exec", name, "/bin/bash", "-c", script, check=False)
+        arguments = ("exec", name, "/bin/bash", "-c", script)
+        return await asyncio.to_thread(docker, *arguments, check=False, host=self._host)
 
     def workspace_mounts(self, uid: int) -> tuple[Mount, ...]:
         """Directories like a real workspace's, for a user of this uid."""
@@ -120,4 +123,4 @@ class DockerWorld:
         await self.backend.close()
         for client in self._clients:
             client.close()
-        await asyncio.to_thread(remove_all, self.instance)
+        await asyncio.to_thread(remove_all, self.instance, self._host)
