@@ -57,6 +57,7 @@ class GpuEngine:
 
     docker_host: str
     stand_ins: Path
+    folder: Path
 
     @property
     def environment(self) -> dict[str, str]:
@@ -81,7 +82,7 @@ def gpu_engine(
         host = started.stdout.strip()
         with subprocess.Popen(["docker", "save", base_image], stdout=subprocess.PIPE) as image:
             subprocess.run(["docker", "--host", host, "load", "-q"], stdin=image.stdout, check=True)
-        yield GpuEngine(host, stand_ins)
+        yield GpuEngine(host, stand_ins, folder)
     finally:
         subprocess.run([script, "stop", folder], check=True, timeout=120)
         shutil.rmtree(folder)

@@ -62,3 +62,29 @@ def test_files_are_carried_by_the_stock_tools(alice: Person, tmp_path_factory: o
     assert (folder / "back").read_bytes() == (folder / "a b").read_bytes()
     sums = alice.ssh("cat by-*/'a b' | sha256sum; ls -d by-*").stdout.split()
     assert sums[2:] == [b"by-rsync", b"by-scp", b"by-sftp"]
+
+
+def test_an_unknown_locale_falls_back_in_silence(alice: Person) -> None:
+    """bash and perl complain about a locale that the image lacks; here they have none to complain about."""
+    alice.ssh("true")
+    for wanted in ("xx_YY.UTF-8", "zh_CN.UTF-8", "en_US.UTF-8"):
+        options = ["-o", f"SetEnv=LANG={wanted} LC_ALL={wanted}"]
+        ended = alice.ssh("locale; bash -c true; perl -e 1; date +%A", options=options)
+        assert ended.stderr == b""
+    assert "星期" in alice.ssh("date +%A", options=["-o", "SetEnv=LC_ALL=zh_CN.UTF-8"]).stdout.decode()
+
+
+def test_everyday_tools_are_there(alice: Person) -> None:
+    """What an editor's server and a person's first hour need."""
+    tools = (
+        "ps flock tar gzip curl wget git rsync tmux ssh scp python3 less vi getconf base64 sed grep ldconfig"
+    )
+    ended = alice.ssh(
+        f"PATH=$PATH:/usr/sbin:/sbin; for tool in {tools}; do command -v $tool >/dev/null || echo $tool; done"
+    )
+    assert ended.stdout == b""
+    assert alice.ssh("git init -q repo && cd repo && git commit -q --allow-empty -m first").returncode in (
+        0,
+        128,
+    )
+    assert alice.ssh("command -v sudo sshd; find / -xdev -perm -4000 2>/dev/null").stdout == b""
