@@ -172,7 +172,7 @@ def _record(cls: type[Any], **readers: Reader) -> Reader:
 
 def _names(value: Any) -> tuple[str, ...]:
     """The connection ids of a hello."""
-    if not isinstance(value, list) or len(value) > 1024:
+    if not isinstance(value, list) or len(value) > 512:
         raise ProtocolError("not a list of connections")
     return tuple(_CONNECTION(name) for name in value)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 import pytest
 import uvloop
@@ -10,6 +10,7 @@ import uvloop
 pytest.register_assert_rewrite("tests.contract.runner_contract")
 
 from tests.contract.runner_contract import LinkedRunnerContract, RunnerContract  # noqa: E402 - rewritten first
+from tests.support.runner_box import RunnerBox  # noqa: E402
 from tests.support.runner_places import (  # noqa: E402
     Place,
     container_descriptors,
@@ -17,6 +18,14 @@ from tests.support.runner_places import (  # noqa: E402
     local_descriptors,
     local_stream,
 )
+
+
+@pytest.fixture(scope="module")
+def box(base_image: str) -> Iterator[RunnerBox]:
+    """One container for all cases: each case is another broker, which the same runner dials."""
+    made = RunnerBox(base_image)
+    yield made
+    made.close()
 
 
 @pytest.mark.parametrize("opened", [local_descriptors, local_stream])
@@ -54,15 +63,15 @@ class TestLocalStream(RunnerContract):
 
 class TestContainerDescriptors(LinkedRunnerContract):
     @pytest.fixture
-    async def place(self, base_image: str) -> AsyncIterator[Place]:
-        place = await container_descriptors(base_image)
+    async def place(self, box: RunnerBox) -> AsyncIterator[Place]:
+        place = await container_descriptors(box)
         yield place
         place.close()
 
 
 class TestContainerStream(RunnerContract):
     @pytest.fixture
-    async def place(self, base_image: str) -> AsyncIterator[Place]:
-        place = await container_stream(base_image)
+    async def place(self, box: RunnerBox) -> AsyncIterator[Place]:
+        place = await container_stream(box)
         yield place
         place.close()

@@ -20,15 +20,15 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from gateway.runner.bundle import COMMAND, MOUNTED_AT, SOCKET_DIRECTORY, write_bundle
+from gateway.runner.bundle import COMMAND, MOUNTED_AT, write_bundle
 from gateway.runner.client import RunnerClient
 from gateway.runner.execution import Execution
 from gateway.runner.link import RunnerSocket
 from gateway.runner.pipes import PipeSet, make_pipes
 from gateway.sessions import Exit, Kind, Pty, SessionRequest, Window
+from tests.support.runner_box import UID, RunnerBox
 
 DEADLINE = 20.0
-UID = 54321
 _FLAGS = ("-I", "-S", "-B")
 # What plays the container's own Python on this machine; RUNNER_PYTHON names another, such as a 3.9.
 _LOCAL = os.environ.get("RUNNER_PYTHON") or (
@@ -228,20 +228,20 @@ async def local_stream() -> Place:
     return place
 
 
-async def container_descriptors(image: str) -> Place:
-    """A runner in a hardened container, dialling a broker's socket in a mounted directory."""
+async def container_descriptors(box: RunnerBox) -> Place:
+    """The runner of a container, which dials this place's socket in the mounted directory."""
     place = Place()
-    link = RunnerSocket(place.scratch / "socket", UID)
+    place.directory, place.container = "/tmp", box.name
+    link = RunnerSocket(box.sockets, UID)
     place.closers.append(link.close)
-    _container(place, image, COMMAND)
     return await _linked(place, link)
 
 
-async def container_stream(image: str) -> Place:
-    """A runner in a hardened container for each connection, over the byte stream of an engine's exec."""
+async def container_stream(box: RunnerBox) -> Place:
+    """A runner in a container for each connection, over the byte stream of an engine's exec."""
     place = Place()
-    name = _container(place, image, ("/bin/sleep", "infinity"))
-    _streamed(place, ["docker", "exec", "-i", name, "/usr/bin/python3", *_FLAGS, MOUNTED_AT, "--stream"])
+    place.directory, place.container = "/tmp", box.name
+    _streamed(place, ["docker", "exec", "-i", box.name, "/usr/bin/python3", *_FLAGS, MOUNTED_AT, "--stream"])
     return place
 
 
@@ -275,29 +275,3 @@ def _streamed(place: Place, command: list[str]) -> None:
         return ours
 
     place.open = open_stream
-
-
-def _container(place: Place, image: str, command: tuple[str, ...]) -> str:
-    """A container as the gateway would make one; gone with the place."""
-    place.directory = "/tmp"
-    name = f"runner-place-{uuid.uuid4().hex[:12]}"
-    (place.scratch / "passwd").write_text(f"tester:x:{UID}:{UID}::/tmp:/bin/bash\n")
-    (place.scratch / "socket").mkdir(exist_ok=True)
-    os.chmod(place.scratch, 0o711)
-    hardened = "--init --read-only --cap-drop ALL --security-opt no-new-privileges --pids-limit 1000"
-    mounts = {
-        place.bundle: f"{MOUNTED_AT}:ro",
-        place.scratch / "socket": f"{SOCKET_DIRECTORY}:ro",
-        place.scratch / "passwd": "/etc/passwd:ro",
-    }
-    volumes = [part for host, inside in mounts.items() for part in ("-v", f"{host}:{inside}")]
-    user = f"{UID}:{UID}"
-    arguments = ["docker", "run", "-d", "--name", name, "--user", user, "--tmpfs", f"/tmp:uid={UID},exec"]
-    subprocess.run(
-        [*arguments, *hardened.split(), *volumes, image, *command], check=True, capture_output=True
-    )
-    place.closers.append(
-        lambda: subprocess.run(["docker", "rm", "-f", name], check=True, capture_output=True)
-    )
-    place.container = name
-    return name

@@ -254,3 +254,10 @@ def test_nothing_else_is_an_answer(state: State | None, message: protocol.Messag
 def test_an_exit_is_told_in_the_gateways_words() -> None:
     assert protocol.Exited(1, None, "SEGV", True).exit == Exit(signal="SEGV", core_dumped=True)
     assert protocol.Start.of(1, SessionRequest(Kind.SHELL)).request == SessionRequest(Kind.SHELL)
+
+
+def test_the_longest_hello_fits() -> None:
+    hello = protocol.Hello(protocol.VERSION, tuple(f"{number:064}" for number in range(512)))
+    assert codec.decode(codec.encode(hello), 0, protocol.TO_BROKER) == hello
+    with pytest.raises(ProtocolError):
+        codec.encode(protocol.Hello(protocol.VERSION, ("x",) * 513))

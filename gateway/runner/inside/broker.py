@@ -14,6 +14,7 @@ from gateway.runner.protocol import FROM_BROKER, VERSION, Connection, Hello, Pro
 
 SOCKET_PATH = "/opt/gpu-gateway/socket/runner.sock"
 _SHORTEST, _LONGEST = 0.02, 1.0
+_MOST_NAMED = 512  # so that a hello with the longest ids still fits a header
 
 
 class BrokerLink:
@@ -29,7 +30,7 @@ class BrokerLink:
         """Connect and say hello; the broker may be away, or busy with our predecessor."""
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._socket.setblocking(False)
-        hello = codec.encode(Hello(VERSION, tuple(self._connections)[:1024]))
+        hello = codec.encode(Hello(VERSION, tuple(self._connections)[:_MOST_NAMED]))
         try:
             self._socket.connect(self._path)
             packets.send(self._socket, hello, ())
