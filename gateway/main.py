@@ -126,7 +126,6 @@ async def accept(listener: socket.socket, workers: Workers) -> None:
     """Hand every accepted socket to a worker, for ever."""
     loop = asyncio.get_running_loop()
     while True:
-        await workers.ready()
         try:
             sock, address = await loop.sock_accept(listener)
         except OSError as error:
@@ -134,6 +133,8 @@ async def accept(listener: socket.socket, workers: Workers) -> None:
             explain(error)
             await asyncio.sleep(0.1)
             continue
+        # With no worker left the client waits, and the kernel keeps those behind her.
+        await workers.ready()
         workers.hand_over(sock, str(Listen(str(address[0]), int(address[1]))))
 
 

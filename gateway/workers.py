@@ -109,8 +109,10 @@ class Workers:
                 group.create_task(self._keep_one())
 
     async def ready(self) -> None:
-        """Wait until a worker can take connections; the kernel keeps those that come meanwhile."""
-        await self._some_ready.wait()
+        """Wait until a worker can take connections."""
+        while not any(worker.ready for worker in self._workers):
+            self._some_ready.clear()
+            await self._some_ready.wait()
 
     def hand_over(self, sock: socket.socket, peer: str) -> None:
         """Give an accepted socket to a worker; it is closed when none can take it."""
@@ -146,8 +148,6 @@ class Workers:
                 note("worker_ended", pid=worker.process.pid, status=status)
             finally:
                 self._workers.remove(worker)
-                if not any(other.ready for other in self._workers):
-                    self._some_ready.clear()
                 self._reception.worker_ended(worker)
                 worker.close()
                 await self._end(worker)

@@ -125,6 +125,12 @@ def fingerprint(key: AnyKey) -> str:
     return decode_ssh_public_key(key.blob).get_fingerprint()
 
 
+def fingerprint_of(line: str) -> tuple[bytes, str]:
+    """The blob and the fingerprint of a line in a .pub file."""
+    key = asyncssh.import_public_key(line)
+    return key.public_data, key.get_fingerprint()
+
+
 @cache
 def every_kind() -> dict[str, AnyKey]:
     """One key of each kind that may log in, by the name of its signature. Made once: RSA is slow."""
