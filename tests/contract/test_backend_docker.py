@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 
 import pytest
 
 from gateway.docker.naming import resource_name
 from gateway.errors import Code, PlatformError
-from tests.contract.backend_contract import BackendContract, ignore
+from tests.contract.backend_contract import DEADLINE, BackendContract, ignore
 from tests.support.docker_world import DockerWorld, docker
 
 
@@ -20,12 +21,21 @@ class TestDockerBackend(BackendContract):
         return docker_world
 
 
-async def test_a_program_that_ends_at_once_is_no_container(docker_world: DockerWorld) -> None:
+async def test_a_program_that_ends_at_once_is_refused_or_seen_as_ended(docker_world: DockerWorld) -> None:
+    """Which of the two depends on who is quicker; either way nobody takes it for a running container."""
     spec = dataclasses.replace(docker_world.spec(), command=("/absent",))
-    with pytest.raises(PlatformError, match="exit status 127") as caught:
-        await docker_world.backend.start(spec, ignore)
-    assert caught.value.code is Code.UNAVAILABLE
-    assert await docker_world.backend.inspect(1) is None
+    (outcome,) = await asyncio.gather(docker_world.backend.start(spec, ignore), return_exceptions=True)
+    if isinstance(outcome, BaseException):
+        assert isinstance(outcome, PlatformError)
+        assert outcome.code is Code.UNAVAILABLE
+        assert "it ended at once, exit status 127" in outcome.message
+        assert await docker_world.backend.inspect(1) is None
+        return
+    async with asyncio.timeout(DEADLINE):
+        while (found := await docker_world.backend.inspect(1)) and found.running:
+            await asyncio.sleep(0.02)
+    assert found is not None
+    assert found.exit_code == 127
 
 
 async def test_a_strangers_container_is_left_alone(docker_world: DockerWorld) -> None:

@@ -1,4 +1,4 @@
-"""The workspaces' directories: who owns what, and root is never led astray. Needs root, as the broker does."""
+"""The workspaces' directories: who owns what, and root is never led astray. Needs root, as the broker."""
 
 from __future__ import annotations
 
