@@ -52,12 +52,14 @@ class Checkout:
 @pytest.fixture
 def checkout(tmp_path: Path) -> Iterator[Checkout]:
     """Taken down after the test, as is the key that ./dev made for a person who had none."""
-    had_keys = KEYS.exists()
+    before = set(KEYS.glob("*")) if KEYS.exists() else None
     checkout = Checkout(tmp_path)
     yield checkout
     down = checkout.dev("down")
-    for made in [] if had_keys else [*KEYS.glob("id_*"), *KEYS.parent.glob(KEYS.name)]:
-        made.rmdir() if made.is_dir() else made.unlink()
+    for made in set(KEYS.glob("*")) - (before or set()):
+        made.unlink()
+    if before is None and KEYS.exists():
+        KEYS.rmdir()
     assert down.returncode == 0, down.stderr
 
 
