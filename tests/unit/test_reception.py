@@ -1,0 +1,252 @@
+"""What a worker asks, and what it gets: nothing without a ticket, and no more than it may."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway import pipes, verbs, wire
+from gateway.connections import Connections
+from gateway.errors import PlatformError
+from gateway.evidence import proves
+from gateway.messages import MessageError, encode
+from gateway.ports import LiveSession
+from gateway.reception import LONGEST_WORDS, Reception
+from gateway.users import Account
+from tests.support.descriptors import held
+from tests.support.keys import Key, evidence, fingerprint
+from tests.support.world import World, until, world
+
+ALICE = Key("ssh-ed25519")
+
+
+class Worker:
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[Any] = []
+        self.descriptors: list[int] = []
+
+    def send(self, message: object, descriptors: tuple[int, ...] = ()) -> None:
+        """See Peer."""
+        encode(message)
+        self.told.append(message)
+        self.descriptors += descriptors
+
+
+@dataclass
+class House:
+    """A reception before a broker in memory, and one worker."""
+
+    world: World
+    connections: Connections
+    reception: Reception
+    worker: Worker
+
+    def say(self, message: object) -> None:
+        """The worker says something."""
+        self.reception.receive(self.worker, encode(message), 0)
+
+    def log_in(self, session_id: bytes = b"1" * 32) -> verbs.Ticket:
+        """A connection of alice's."""
+        connection = self.connections.arrive(self.worker, "192.0.2.1:4", self.world.time)
+        self.connections.may_sign(self.worker, connection.id, session_id)
+        self.say(evidence(connection.id, session_id, "alice", ALICE))
+        ticket = self.worker.told.pop()
+        assert isinstance(ticket, verbs.Ticket)
+        return ticket
+
+    async def enter(self, ticket: str) -> None:
+        """Have a line to the runner."""
+        self.say(verbs.Enter(1, ticket))
+        await until(lambda: any(isinstance(each, verbs.Entered | verbs.Failed) for each in self.worker.told))
+
+
+@pytest.fixture
+async def house(tmp_path: Path) -> AsyncIterator[House]:
+    async with world(tmp_path / "state") as made, asyncio.TaskGroup() as group:
+        connections, worker = Connections(proves), Worker()
+        reception = Reception(made.broker, connections, pipes.make, group, lambda: made.time)
+        reception.accounts = {"alice": Account(1, "alice", True, {ALICE.blob: fingerprint(ALICE)})}
+        yield House(made, connections, reception, worker)
+        wire.close_all(worker.descriptors)
+
+
+async def test_a_ticket_opens_the_way_in(house: House) -> None:
+    ticket = house.log_in()
+    await house.enter(ticket.ticket)
+    progress, entered = house.worker.told
+    assert progress == verbs.Progress(1, "starting your container")
+    assert entered.greeting.startswith("alice on gpu-gateway/base:1")
+    assert len(house.worker.descriptors) == 1
+
+
+@pytest.mark.parametrize("ticket", ["", "0" * 32])
+async def test_without_one_there_is_no_way_in(house: House, ticket: str) -> None:
+    house.log_in()
+    await house.enter(ticket)
+    assert house.worker.told == [verbs.Failed(1, "denied", "Permission denied.")]
+    assert house.world.backend.started == []
+
+
+async def test_another_workers_ticket_opens_nothing(house: House) -> None:
+    ticket, other = house.log_in(), Worker()
+    house.reception.receive(other, encode(verbs.Enter(7, ticket.ticket)), 0)
+    house.reception.receive(other, encode(verbs.Opened(ticket.ticket, "c0", "shell", "")), 0)
+    house.reception.receive(other, encode(verbs.Gone(ticket.connection)), 0)
+    await until(lambda: other.told)
+    assert other.told == [verbs.Failed(7, "denied", "Permission denied.")]
+    assert house.connections.shown()[0].sessions == ()
+
+
+async def test_every_refusal_of_evidence_reads_the_same(house: House) -> None:
+    connection = house.connections.arrive(house.worker, "", house.world.time)
+    house.connections.may_sign(house.worker, connection.id, b"1" * 32)
+    for user in ("alice", "bob", "nobody", "\udc80", "x" * 900):
+        house.say(verbs.Evidence(connection.id, user, ALICE.blob, b"", b""))
+    assert set(house.worker.told) == {verbs.Refused(connection.id, "Permission denied.")}
+
+
+@pytest.mark.parametrize("how", ["revoked", "left"])
+async def test_who_is_shut_out_or_gone_meanwhile_gets_no_line(house: House, how: str) -> None:
+    ticket, before = house.log_in(), held()
+    reached, opened = asyncio.Event(), asyncio.Event()
+    start = house.world.backend.start
+
+    async def slow(*args: Any) -> Any:
+        reached.set()
+        await opened.wait()
+        return await start(*args)
+
+    house.world.backend.start = slow  # type: ignore[method-assign]
+    house.say(verbs.Enter(1, ticket.ticket))
+    await reached.wait()
+    if how == "revoked":
+        house.reception.accounts = {}
+        house.reception.judge()
+        assert house.worker.told == [verbs.End(ticket.connection, None, "Your account was removed.")]
+    else:
+        house.say(verbs.Gone(ticket.connection))
+    opened.set()
+    await until(lambda: any(isinstance(each, verbs.Failed) for each in house.worker.told))
+    assert house.worker.descriptors == []
+    assert held() == before
+
+
+async def test_a_fault_of_ours_is_one_failed_entry(house: House, capsys: pytest.CaptureFixture[str]) -> None:
+    async def fault(*args: Any) -> Any:
+        raise RuntimeError("secret \x1b[2J")
+
+    ticket = house.log_in()
+    house.world.backend.start = fault  # type: ignore[method-assign]
+    await house.enter(ticket.ticket)
+    failed = house.worker.told[-1]
+    assert "reference" in failed.message
+    assert "secret" not in failed.message
+    logged = capsys.readouterr().err
+    assert "RuntimeError" in logged
+    assert "\x1b" not in logged
+
+
+async def test_an_endless_reason_fits(house: House) -> None:
+    house.world.backend.broken["run-1"] = "x" * 200_000
+    await house.enter(house.log_in().ticket)
+    assert len(house.worker.told[-1].message) <= LONGEST_WORDS
+
+
+async def test_pipes_need_no_ticket_and_have_a_limit(house: House) -> None:
+    house.say(verbs.Pipes(5, 2))
+    assert house.worker.told == [verbs.Piped(5, 2)]
+    assert len(house.worker.descriptors) == 2 * verbs.DESCRIPTORS_A_SET
+    for wrong in (0, -1, verbs.MOST_SETS + 1):
+        with pytest.raises(MessageError):
+            house.say(verbs.Pipes(6, wrong))
+
+
+async def test_no_descriptors_left_is_said(house: House) -> None:
+    def none(sets: int) -> list[int]:
+        raise OSError(24, "Too many open files")
+
+    house.reception._make_pipes = none
+    house.say(verbs.Pipes(5, 2))
+    assert house.worker.told[0].code == "unavailable"
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        verbs.Hello(1, ()),
+        verbs.Opened("", "../x", "shell", ""),
+        verbs.Opened("", "c0", "dance", ""),
+        verbs.Opened("", "c0", "exec", "\x1b[2J"),
+        verbs.Opened("", "c0", "exec", "\u202e"),
+        verbs.Opened("", "c0", "exec", "x" * 2000),
+        verbs.Closed("", "x" * 400),
+    ],
+)
+async def test_what_breaks_the_protocol(house: House, message: object) -> None:
+    with pytest.raises(MessageError):
+        house.say(message)
+
+
+async def test_sessions_are_shown_and_make_her_workspace_occupied(house: House) -> None:
+    ticket = house.log_in()
+    house.say(verbs.Opened(ticket.ticket, "c0", "exec", r"printf \xff"))
+    (shown,) = house.connections.shown()
+    assert shown.sessions == (LiveSession("c0", "exec", r"printf \xff", house.world.time),)
+    assert house.world.broker.occupied(1)
+    assert house.reception.end("c0", "Why.")
+    assert house.worker.told.pop() == verbs.End(ticket.connection, "c0", "Why.")
+    house.say(verbs.Closed(ticket.ticket, "c0"))
+    assert not house.world.broker.occupied(1)
+    assert not house.reception.end("c0", "Why.")
+
+
+async def test_only_who_is_in_the_container_ends_with_it(house: House) -> None:
+    inside, waiting = house.log_in(b"1" * 32), house.log_in(b"2" * 32)
+    await house.enter(inside.ticket)
+    house.worker.told.clear()
+    house.reception.end_user(1, "Your container ended.")
+    house.reception.end_user(1, "Your container ended.")
+    assert house.worker.told == [verbs.End(inside.connection, None, "Your container ended.")]
+    assert {each.id for each in house.connections.shown()} == {inside.connection, waiting.connection}
+
+
+@pytest.mark.parametrize(
+    ("account", "words"),
+    [
+        (None, "removed"),
+        (Account(9, "alice", True, {ALICE.blob: ""}), "removed"),
+        (Account(1, "alice", False, {ALICE.blob: ""}), "disabled"),
+        (Account(1, "alice", True, {}), "key"),
+    ],
+)
+async def test_who_may_not_log_in_any_more_is_out_once_and_for_all(
+    house: House, account: Account | None, words: str
+) -> None:
+    ticket = house.log_in()
+    house.reception.judge()
+    assert house.worker.told == []
+    house.reception.accounts = {} if account is None else {"alice": account}
+    house.reception.judge()
+    house.reception.judge()
+    (end,) = house.worker.told
+    assert (end.connection, end.channel) == (ticket.connection, None)
+    assert words in end.message
+    assert house.connections.shown() == []
+    with pytest.raises(PlatformError):
+        house.connections.holder(house.worker, ticket.ticket)
+
+
+async def test_a_worker_that_ended_takes_its_connections_alone(house: House) -> None:
+    house.log_in(b"1" * 32)
+    other = Worker()
+    house.connections.arrive(other, "", house.world.time)
+    house.reception.worker_ended(house.worker)
+    assert house.connections.of_worker(house.worker) == []
+    assert len(house.connections.of_worker(other)) == 1
