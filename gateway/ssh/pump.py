@@ -76,7 +76,10 @@ class Outflow:
 
 
 class Inflow:
-    """From a channel to a descriptor; `at_end` is called once everything before the end was written."""
+    """From a channel to a descriptor.
+
+    `at_end` is called once: when everything before the end was written, or nobody reads any more.
+    """
 
     def __init__(self, fd: int, channel: Channel, at_end: Callable[[], None]) -> None:
         self._fd = fd
@@ -102,7 +105,7 @@ class Inflow:
 
     def end(self) -> None:
         """Nothing comes after what was fed."""
-        if not self._ending:
+        if not self._ending and not self._broken:
             self._ending = True
             if not self._waiting:
                 self._at_end()
@@ -124,6 +127,7 @@ class Inflow:
                 written = 0
             except OSError:
                 self.stop()
+                self._at_end()
                 return
             if written < len(data):
                 self._waiting[0] = data[written:]
