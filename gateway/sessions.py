@@ -56,9 +56,11 @@ class SessionRequest:
 class Exit:
     """How a program ended: a status 0..255, or the name of the signal (without SIG) that ended it.
 
-    Exactly one of the two is set.
+    Exactly one of the two is set. `out_of_memory` says that the kernel has just ended a program of
+    this container because its memory was used up: this one, or one that it waited for.
     """
 
     status: int | None = None
     signal: str | None = None
     core_dumped: bool = False
+    out_of_memory: bool = False

@@ -15,9 +15,12 @@ from pathlib import Path
 MOUNTED_AT = "/opt/gpu-gateway/runner.pyz"
 SOCKET_DIRECTORY = "/opt/gpu-gateway/socket"
 
-COMMAND = ("/bin/sh", "-c", f"while :; do /usr/bin/python3 -I -S -B {MOUNTED_AT}; sleep 1; done")
+_LOOP = "cd /opt/gpu-gateway; while :; do /usr/bin/python3 -I -S -B r*.pyz; sleep 1; done"
+
+COMMAND = ("/bin/sh", "-c", _LOOP)
 """A container's command, under --init. The runner never ends by itself; when its user kills it, the loop
-brings it back within a second, and what else runs in the container does not notice."""
+brings it back within a second, and what else runs in the container does not notice. The pattern keeps the
+runner's name out of the loop's command line: `pkill -f runner.pyz` would end the container with the loop."""
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 _MODULES = (

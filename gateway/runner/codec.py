@@ -222,7 +222,9 @@ _SHAPES: dict[type[Any], dict[str, Reader]] = {
     protocol.DialUnix: {"id": _ID, "path": _text(_VALUE_LIMIT)},
     protocol.Started: {"id": _ID, "pid": _number(1, 2**31 - 1)},
     protocol.Failed: {"id": _ID, "error": _TOKEN, "message": _text(512)},
-    protocol.Exited: {"id": _ID, "status": _STATUS, "signal": _maybe(_TOKEN), "core_dumped": _flag},
+    protocol.Exited: {
+        "id": _ID, "status": _STATUS, "signal": _maybe(_TOKEN), "core_dumped": _flag, "out_of_memory": _flag,
+    },
     protocol.Taken: {"id": _ID},
     protocol.Dialed: {"id": _ID},
     protocol.Refused: {"id": _ID, "reason": _text(16, "|".join(protocol.REASONS))},

@@ -145,11 +145,12 @@ class Exited:
     status: int | None
     signal: str | None
     core_dumped: bool
+    out_of_memory: bool = False
 
     @property
     def exit(self) -> Exit:
         """How it ended, as the rest of the gateway says it."""
-        return Exit(self.status, self.signal, self.core_dumped)
+        return Exit(self.status, self.signal, self.core_dumped, self.out_of_memory)
 
 
 @dataclass(frozen=True)

@@ -169,7 +169,10 @@ class Session(asyncssh.SSHServerSession[bytes]):
     async def _ended(self, execution: Execution) -> Exit:
         """How the program ended; when nobody can say, the broker's reason, for which there is a moment."""
         try:
-            return await execution.wait()
+            ended = await execution.wait()
+            if ended.out_of_memory:
+                self._say("Your container ran out of memory, so the kernel ended a program in it; use less.")
+            return ended
         except PlatformError:
             await asyncio.sleep(REASON_WITHIN)
             self._say("Your container or the runner in it ended; log in again.")

@@ -67,15 +67,19 @@ def test_a_container_killed_or_removed_under_a_session_says_so(
 
 
 def test_a_container_out_of_memory_says_so(new_house: Callable[[], House]) -> None:
-    """The kernel ends the container's first process when nothing else is left to end: she reads why."""
+    """The kernel ends her program: she reads why, with 255, and the container goes on."""
     house = new_house()
     alice = house.add("alice")
     alice.ssh("true")
     house.docker("update", "--memory", "64m", "--memory-swap", "64m", house.containers()[0])
     eat = "python3 -c 'x=[]\nwhile True: x.append(bytearray(1<<20))'"
     ended = alice.ssh(eat)
-    assert ended.returncode in (137, 255)
-    assert alice.ssh("echo here").stdout == b"here\n"
+    assert ended.returncode == 255
+    assert b"gpu-gateway: Your container ran out of memory" in ended.stderr
+    with_shell = alice.ssh(f"{eat}; exit $?")
+    assert with_shell.returncode == 137
+    assert b"gpu-gateway: Your container ran out of memory" in with_shell.stderr
+    assert alice.ssh("kill -KILL $$; echo here").stderr == b""
 
 
 def test_a_runner_killed_by_its_user_leaves_her_work_alone(new_house: Callable[[], House]) -> None:

@@ -124,7 +124,7 @@ def test_no_mode_changes_nothing() -> None:
     ],
 )
 def test_wait_statuses(wait_status: int, told: Exit) -> None:
-    assert exited(1, wait_status).exit == told
+    assert exited(1, wait_status, lambda: False).exit == told
 
 
 def test_the_bundle_is_the_same_each_time_and_read_only(tmp_path: Path) -> None:
@@ -170,3 +170,11 @@ def test_it_starts_from_source_where_the_bytecode_is_another_pythons(tmp_path: P
             timeout=20,
         )
         assert (ended.returncode, ended.stderr) == (0, b"")
+
+
+def test_the_kernels_victim_is_told_and_only_the_killed_are_asked_about() -> None:
+    """A program that was killed, or whose shell says so; never one that ended otherwise."""
+    assert exited(1, 9, lambda: True).out_of_memory
+    assert exited(1, (128 + 9) << 8, lambda: True).out_of_memory
+    assert not exited(1, 15, lambda: True).out_of_memory
+    assert not exited(1, 0, lambda: True).out_of_memory

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from gateway.runner.inside.dials import Dialling
 from gateway.runner.inside.executions import Execution
 from gateway.runner.inside.loop import Loop
+from gateway.runner.inside.memory import Memory
 from gateway.runner.inside.resolve import Resolver
 from gateway.runner.inside.spawn import Spawner
 from gateway.runner.protocol import (
@@ -41,6 +42,7 @@ class World:
         self.loop = loop
         self.base = base
         self.spawner = Spawner()
+        self.memory = Memory()
         self.resolver = Resolver(loop, self.spawner)
 
 
@@ -61,7 +63,7 @@ class Connection:
         if _id(message) in self._executions or _id(message) in self._dials:
             self._steer(message)
         elif isinstance(message, Start):
-            execution = Execution(self._world.loop, self._world.base, self._world.spawner)
+            execution = Execution(self._world.loop, self._world.base, self._world.spawner, self._world.memory)
             self._executions[message.id] = execution
             if not execution.start(message, fds, self._report):
                 del self._executions[message.id]

@@ -15,6 +15,7 @@ from contextlib import suppress
 from gateway.runner.inside.account import account
 from gateway.runner.inside.environment import environment
 from gateway.runner.inside.loop import Loop
+from gateway.runner.inside.memory import Memory
 from gateway.runner.inside.program import program
 from gateway.runner.inside.spawn import Spawner, onto, onto_terminal
 from gateway.runner.inside.terminal import Terminal
@@ -22,6 +23,7 @@ from gateway.runner.packets import close_all
 from gateway.runner.protocol import Exited, Failed, Message, Start, Started
 from gateway.sessions import Kind, SessionRequest, Window
 
+_SHELLS_WORD_FOR_KILLED = 128 + signal.SIGKILL
 _SIGNALS = (
     "ABRT",
     "ALRM",
@@ -42,8 +44,8 @@ _SIGNALS = (
 class Execution:
     """One process of one connection."""
 
-    def __init__(self, loop: Loop, base: Mapping[str, str], spawner: Spawner) -> None:
-        self._loop, self._base, self._spawner = loop, base, spawner
+    def __init__(self, loop: Loop, base: Mapping[str, str], spawner: Spawner, memory: Memory) -> None:
+        self._loop, self._base, self._spawner, self._memory = loop, base, spawner, memory
         self._terminal: Terminal | None = None
         self._status: int | None = None
         self._pid = 0
@@ -125,14 +127,16 @@ class Execution:
         """Say how it ended: the terminal is drained, or gone long before its program."""
         self._terminal = None
         if self._status is not None:
-            self._send(exited(self._id, self._status))
+            self._send(exited(self._id, self._status, self._memory.ran_out))
 
 
-def exited(id: int, status: int) -> Exited:
-    """A wait status as sshd would report it."""
+def exited(id: int, status: int, ran_out: Callable[[], bool]) -> Exited:
+    """A wait status as sshd would report it; a killed program may have been the kernel's victim."""
     if os.WIFSIGNALED(status):
-        return Exited(id, None, _signal_name(os.WTERMSIG(status)), os.WCOREDUMP(status))
-    return Exited(id, os.WEXITSTATUS(status), None, False)
+        name = _signal_name(os.WTERMSIG(status))
+        return Exited(id, None, name, os.WCOREDUMP(status), name == "KILL" and ran_out())
+    code = os.WEXITSTATUS(status)
+    return Exited(id, code, None, False, code == _SHELLS_WORD_FOR_KILLED and ran_out())
 
 
 def failure(id: int, problem: OSError) -> Failed:
