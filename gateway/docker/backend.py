@@ -99,7 +99,7 @@ class DockerBackend:
         found = await self._look(self._find, spec.workspace_id)
         if found is not None and found.running and found.spec_hash == spec_hash(spec):
             return found
-        progress("replacing your container" if found else "starting your container")
+        progress("replacing your container" if found and found.running else "starting your container")
         return await self._change(self._make, spec, found)
 
     def _make(self, spec: ContainerSpec, found: Container | None) -> Container:

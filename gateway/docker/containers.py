@@ -128,23 +128,34 @@ def _remove_quietly(api: Any, instance: str, workspace_id: int) -> None:
 
 
 def stop(api: Any, instance: str, workspace_id: int, grace: timedelta) -> None:
-    """SIGTERM to its init, SIGKILL to all after `grace` (whole seconds, rounded up). Absent is success."""
+    """SIGTERM to its init, SIGKILL to all after `grace` (whole seconds, rounded up). Absent is success.
+
+    Raises CONFLICT when a stranger has its name.
+    """
+    found = inspect(api, instance, workspace_id)
+    if found is None:
+        return
     seconds = -int(-grace.total_seconds() // 1)
     with engine_call("stop the container"):
         try:
-            api.stop(resource_name(instance, workspace_id), timeout=seconds)
+            api.stop(found.container_id, timeout=seconds)
         except docker.errors.NotFound:
             return
 
 
 def remove(api: Any, instance: str, workspace_id: int) -> None:
-    """Remove it, running or not, and the anonymous volumes that its image declared. Absent is success."""
-    name = resource_name(instance, workspace_id)
+    """Remove it, running or not, and the anonymous volumes that its image declared. Absent is success.
+
+    Raises CONFLICT when a stranger has its name.
+    """
+    found = inspect(api, instance, workspace_id)
+    if found is None:
+        return
     deadline = time.monotonic() + _REMOVAL_SECONDS
     while True:
         with engine_call("remove the container"):
             try:
-                api.remove_container(name, force=True, v=True)
+                api.remove_container(found.container_id, force=True, v=True)
                 return
             except docker.errors.APIError as error:
                 if status(error) == 404:

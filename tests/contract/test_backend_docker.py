@@ -9,7 +9,7 @@ import pytest
 
 from gateway.docker.naming import resource_name
 from gateway.errors import Code, PlatformError
-from tests.contract.backend_contract import DEADLINE, BackendContract, ignore
+from tests.contract.backend_contract import DEADLINE, GRACE, BackendContract, ignore
 from tests.support.docker_world import DockerWorld, docker
 
 
@@ -39,17 +39,30 @@ async def test_a_program_that_ends_at_once_is_refused_or_seen_as_ended(docker_wo
 
 
 async def test_a_strangers_container_is_left_alone(docker_world: DockerWorld) -> None:
-    """It has our name but not our labels: told apart, neither adopted nor removed."""
-    name = resource_name(docker_world.instance, 1)
+    """It has our name but not our labels: told apart, neither adopted nor stopped nor removed."""
+    name, backend = resource_name(docker_world.instance, 1), docker_world.backend
     made = docker("create", "--name", name, docker_world.image, "true").stdout.strip()
     try:
-        with pytest.raises(PlatformError) as caught:
-            await docker_world.backend.start(docker_world.spec(), ignore)
-        assert caught.value.code is Code.CONFLICT
-        assert name in caught.value.message
+        for call in (backend.start(docker_world.spec(), ignore), backend.stop(1, GRACE), backend.remove(1)):
+            with pytest.raises(PlatformError, match=name) as caught:
+                await call
+            assert caught.value.code is Code.CONFLICT
         assert docker("inspect", "-f", "{{.Id}}", name).stdout.strip() == made
     finally:
         docker("rm", "-f", made)
+
+
+async def test_a_strangers_network_is_left_alone(docker_world: DockerWorld) -> None:
+    name, backend = resource_name(docker_world.instance, 1), docker_world.backend
+    made = docker("network", "create", "--subnet", docker_world.spec(9).subnet, name).stdout.strip()
+    try:
+        for call in (backend.start(docker_world.spec(), ignore), backend.remove_network(1)):
+            with pytest.raises(PlatformError, match=name) as caught:
+                await call
+            assert caught.value.code is Code.CONFLICT
+        assert docker("network", "inspect", "-f", "{{.Id}}", name).stdout.strip() == made
+    finally:
+        docker("network", "rm", made)
 
 
 async def test_gpus_without_nvidias_hook_are_refused_with_the_engines_reason(
