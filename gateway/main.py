@@ -25,6 +25,7 @@ from gateway.evidence import proves
 from gateway.hostkeys import HostKeys
 from gateway.journal import explain, note, take_logging
 from gateway.overseer import Overseer
+from gateway.privileges import raise_limit
 from gateway.reception import Reception
 from gateway.sqlite.directory import ensure_directory, operators_group
 from gateway.wiring import Parts, now, open_store
@@ -60,6 +61,7 @@ def serve(listen: str | None, workers: int | None, config_file: Path | None, sta
                 Code.DENIED,
                 "The gateway must be started by root; use its service, or `sudo gpu-gateway serve`.",
             )
+        raise_limit()
         config = load(config_file, state)
         where = parse_listen(listen) if listen else config.listen
         uvloop.run(_serve(config, where, workers or config.workers))

@@ -22,8 +22,7 @@ def drop(uid: int, gid: int) -> None:
 
     Raises OSError when any step fails; the process must end then.
     """
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    raise_limit()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     os.setgroups([])
     os.setresgid(gid, gid, gid)
@@ -31,6 +30,12 @@ def drop(uid: int, gid: int) -> None:
     # The kernel clears the death signal when the credentials change, so this comes last.
     _prctl(_PR_SET_NO_NEW_PRIVS, 1)
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def raise_limit() -> None:
+    """As many descriptors as this process may have: each connection and container needs some."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _prctl(option: int, value: int) -> None:

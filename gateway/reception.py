@@ -172,7 +172,9 @@ class Reception:
             session = LiveSession(message.channel, message.kind, message.what, self._now())
             self._connections.open_channel(connection, session)
         except PlatformError as error:
-            note("verb_refused", code=error.code.value)
+            # A session's last word often follows that of its connection.
+            if isinstance(message, verbs.Opened):
+                note("verb_refused", code=error.code.value)
 
     def _occupied(self, user_id: int) -> bool:
         return any(connection.channels for connection in self._connections.of_user(user_id))

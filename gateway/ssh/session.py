@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import asyncssh
@@ -66,8 +67,11 @@ class Session(asyncssh.SSHServerSession[bytes]):
 
     def terminal_size_changed(self, width: int, height: int, pixwidth: int, pixheight: int) -> None:
         """The client's window has another size."""
-        if self._execution is not None and self._pty is not None:
-            self._execution.resize(Window(width, height, pixwidth, pixheight))
+        if self._pty is None:
+            return
+        self._pty = replace(self._pty, window=Window(width, height, pixwidth, pixheight))
+        if self._execution is not None:
+            self._execution.resize(self._pty.window)
 
     def signal_received(self, signal: str) -> None:
         """A signal request (RFC 4254 section 6.9)."""
@@ -153,11 +157,13 @@ class Session(asyncssh.SSHServerSession[bytes]):
             self._let_go()
 
     async def _serve(self) -> None:
-        request = self._request()
         runner = await self._connection.entry.runner(self._say)
+        request = self._request()
         self._connection.entry.opened(self.id, self._kind.value, words.shown(request.command))
         try:
             self._execution = await runner.start(request)
+            if self._pty is not None and self._pty is not request.pty:
+                self._execution.resize(self._pty.window)
             self._greet()
             self._connect(self._execution)
             for output in self._outputs:

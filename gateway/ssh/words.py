@@ -19,9 +19,13 @@ def status(error: PlatformError) -> int:
 
 
 def line(text: str, terminal: bool) -> bytes:
-    """One line of ours for stderr, with the line end that a raw terminal needs."""
+    """One line of ours for stderr, with the line end that a raw terminal needs.
+
+    An engine's reason may quote what a user wrote, so nothing in it steers a terminal.
+    """
+    plain = "".join(mark if mark.isprintable() else " " for mark in text)
     end = "\r\n" if terminal else "\n"
-    return ("gpu-gateway: " + text.replace("\n", end) + end).encode()
+    return f"gpu-gateway: {plain}{end}".encode("utf-8", "replace")
 
 
 def shown(raw: bytes) -> str:

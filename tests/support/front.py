@@ -135,9 +135,9 @@ async def front(folder: Path, monkeypatch: Any, count: int = 1) -> AsyncIterator
     log = folder / "workers.log"
     log.touch()
     monkeypatch.setattr(workers_module.sys, "executable", str(interpreter(folder, log)))
+    place = await local_descriptors()
     listener = socket.create_server(("127.0.0.1", 0), backlog=100)
     listener.setblocking(False)
-    place = await local_descriptors()
     keys, connections = HostKeys(folder / "host-keys"), Connections(proves)
     behind = Behind(place.link)
     try:

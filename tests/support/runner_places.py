@@ -213,8 +213,9 @@ async def local_descriptors() -> Place:
     place.closers.append(link.close)
     flags = " ".join(_FLAGS)
     runner = f"{_LOCAL} {flags} {place.bundle} {place.scratch}/socket/runner.sock"
-    shell = [*COMMAND[:2], COMMAND[2].replace(f"/usr/bin/python3 {flags} {MOUNTED_AT}", runner)]
-    assert shell != list(COMMAND)
+    loop = COMMAND[2].replace(str(Path(MOUNTED_AT).parent), str(place.scratch))
+    shell = [*COMMAND[:2], loop.replace(f"/usr/bin/python3 {flags} r*.pyz", runner)]
+    assert runner in shell[2]
     process = subprocess.Popen(shell, start_new_session=True, stdin=subprocess.DEVNULL)
     place.closers.append(lambda: end(process))
     return await _linked(place, link)

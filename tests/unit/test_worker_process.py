@@ -244,3 +244,40 @@ async def test_too_many_keys_end_the_connection(here: Front) -> None:
     code, _, said = await here.ssh("carol", *files, "localhost", "true")
     assert code == 255
     assert b"Too many authentication failures" in said
+
+
+async def test_a_window_that_changes_while_the_container_starts_is_the_programs(here: Front) -> None:
+    here.behind.wait = asyncio.Event()
+    async with asyncssh.connect(
+        "127.0.0.1",
+        here.port,
+        username="alice",
+        client_keys=[str(here.folder / "alice.key")],
+        known_hosts=None,
+    ) as client:
+        process = await client.create_process("stty size", term_type="xterm", term_size=(80, 24))
+        await until(lambda: here.behind.entered)
+        process.change_terminal_size(132, 50)
+        # A global request is answered after everything that was sent before it.
+        with pytest.raises(asyncssh.ChannelListenError):
+            await client.forward_remote_port("", 0, "localhost", 1)
+        here.behind.wait.set()
+        async with asyncio.timeout(20):
+            done = await process.wait()
+        assert "50 132" in str(done.stdout)
+
+
+async def test_a_client_learns_every_host_key_and_can_rekey(here: Front) -> None:
+    options = ["-o", "UpdateHostKeys=yes", "-o", "RekeyLimit=1M"]
+    assert (await here.ssh("alice", "localhost", "true"))[0] == 0
+    code, out, err = await here.ssh(
+        "alice", *options, "localhost", "head -c 20M /dev/zero; cat >&2", data=b"x" * 10
+    )
+    assert (code, len(out)) == (0, 20 << 20)
+    assert err == b"gpu-gateway: starting your container\n" + b"x" * 10
+    known = (here.folder / "known_hosts").read_text()
+    assert {line.split()[1] for line in known.splitlines()} == {
+        "ssh-ed25519",
+        "ecdsa-sha2-nistp256",
+        "ssh-rsa",
+    }
