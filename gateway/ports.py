@@ -111,6 +111,11 @@ class PipeSet:
     stdout: tuple[int, int]
     stderr: tuple[int, int]
 
+    @classmethod
+    def of(cls, fds: Sequence[int]) -> PipeSet:
+        """The set of six descriptors in the order of these fields, as they travel."""
+        return cls((fds[0], fds[1]), (fds[2], fds[3]), (fds[4], fds[5]))
+
 
 PipeSource = Callable[[], Awaitable[PipeSet]]
 

@@ -13,13 +13,13 @@ from functools import partial
 from typing import Any
 
 from gateway.errors import Code, PlatformError
+from gateway.ports import PipeSource
 from gateway.runner import codec
 from gateway.runner.asked import State, after
 from gateway.runner.channel import Channel, PacketChannel
 from gateway.runner.ends import Ends, clamped, fitting, pipe_ends, socket_ends
 from gateway.runner.execution import Controls, Execution
 from gateway.runner.packets import close_all
-from gateway.runner.pipes import Pipes
 from gateway.runner.protocol import (
     Break,
     Close,
@@ -61,7 +61,7 @@ class RunnerClient:
     Owns `sock`. Needs the running loop; asyncio's and uvloop's will do.
     """
 
-    def __init__(self, sock: socket.socket, pipes: Pipes) -> None:
+    def __init__(self, sock: socket.socket, pipes: PipeSource) -> None:
         self._loop = asyncio.get_running_loop()
         self._pipes = pipes
         self._last_id = 0

@@ -9,7 +9,7 @@ import os
 import socket
 from dataclasses import dataclass, replace
 
-from gateway.runner.pipes import Pipes
+from gateway.ports import PipeSource
 from gateway.sessions import Pty, SessionRequest, Window
 
 _OPCODES, _SIZE, _U32 = 255, 65535, 2**32 - 1
@@ -30,7 +30,7 @@ def socket_ends() -> Ends:
     return Ends((ours.detach(),), (theirs.detach(),))
 
 
-async def pipe_ends(pipes: Pipes) -> Ends:
+async def pipe_ends(pipes: PipeSource) -> Ends:
     """Three pipes, ours in the order stdin, stdout, stderr."""
     made = await pipes()
     ours = (made.stdin[1], made.stdout[0], made.stderr[0])

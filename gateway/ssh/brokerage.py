@@ -57,10 +57,7 @@ class Brokerage:
         request = self._next()
         _, fds = await self._ask(request, verbs.Pipes(request, sets))
         size = verbs.DESCRIPTORS_A_SET
-        return [
-            PipeSet((part[0], part[1]), (part[2], part[3]), (part[4], part[5]))
-            for part in (fds[start : start + size] for start in range(0, len(fds), size))
-        ]
+        return [PipeSet.of(fds[start : start + size]) for start in range(0, len(fds), size)]
 
     def opened(self, ticket: str, channel: str, kind: str, what: str) -> None:
         """Tell of a session or forward that began."""

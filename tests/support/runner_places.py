@@ -20,11 +20,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from gateway.pipes import make
+from gateway.ports import PipeSet
 from gateway.runner.bundle import COMMAND, MOUNTED_AT, write_bundle
 from gateway.runner.client import RunnerClient
 from gateway.runner.execution import Execution
 from gateway.runner.link import RunnerSocket
-from gateway.runner.pipes import PipeSet, make_pipes
 from gateway.sessions import Exit, Kind, Pty, SessionRequest, Window
 from tests.support.runner_box import UID, RunnerBox
 
@@ -38,7 +39,7 @@ _LOCAL = os.environ.get("RUNNER_PYTHON") or (
 
 async def pipes() -> PipeSet:
     """What a broker answers a worker that asks for pipes."""
-    return make_pipes()
+    return PipeSet.of(make(1))
 
 
 async def until(claim: Callable[[], object], what: str, seconds: float = DEADLINE) -> None:
