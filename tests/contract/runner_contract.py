@@ -133,6 +133,11 @@ class RunnerContract:
         await read_until(execution.stdout, b"\x02\0\0\0\x03")
         assert (await finish(execution)).exit == Exit(status=0)
 
+    async def test_a_subsystem_is_not_signalled(self, client: RunnerClient) -> None:
+        execution = await client.start(SessionRequest(Kind.SUBSYSTEM, b"sftp"))
+        execution.signal("KILL")
+        assert (await finish(execution)).exit == Exit(status=0)
+
     async def test_an_unknown_subsystem_is_not_found(self, client: RunnerClient) -> None:
         with pytest.raises(PlatformError) as refused:
             await client.start(SessionRequest(Kind.SUBSYSTEM, b"no\xffsuch"))
@@ -204,10 +209,26 @@ class RunnerContract:
         assert await asyncio.wait_for(execution.wait(), DEADLINE) == Exit(status=5)
         execution.close()
 
-    async def test_all_output_of_a_terminal_arrives_before_the_exit(self, client: RunnerClient) -> None:
-        execution = await client.start(pty("seq 1 20000; sleep 1000 & exit 6"))
-        out = await read_all(execution.stdout)
-        assert out.split()[-1] == b"20000"
+    async def test_a_terminal_ends_with_its_leader_whoever_holds_it(self, client: RunnerClient) -> None:
+        execution = await client.start(pty("(trap '' HUP; echo held; exec sleep 5) & read x; exit 6"))
+        await read_until(execution.stdout, b"held")
+        assert execution.stdin is not None
+        await write_all(execution.stdin, b"go\n")
+        await asyncio.wait_for(read_all(execution.stdout), 4)
+        assert await asyncio.wait_for(execution.wait(), 4) == Exit(status=6)
+        execution.close()
+
+    async def test_all_output_of_a_terminal_arrives_before_the_exit(self, place: Place) -> None:
+        """The leader is gone while its last words wait in the pty for somebody to read them."""
+        mark = uuid.uuid4().hex
+        client = await place.client()
+        execution = await client.start(pty(_LAST_WORDS.format(f"{place.directory}/{mark}")))
+        out = await read_until(execution.stdout, b"start")
+        await until(lambda: place.processes(mark), "it runs")
+        await until(lambda: not place.processes(mark), "it has ended")
+        out += await read_all(execution.stdout)
+        written = (await run(client, f"cat {place.directory}/{mark}")).out
+        assert len(out) - len("start") == int(written) > 0
         assert await asyncio.wait_for(execution.wait(), DEADLINE) == Exit(status=6)
         execution.close()
 
@@ -389,6 +410,47 @@ class LinkedRunnerContract(RunnerContract):
         await until(lambda: len(os.listdir(folder)) <= before, "the runner let go of the idle server")
         server.close()
 
+    async def test_the_runner_itself_is_killed_last(self, place: Place, client: RunnerClient) -> None:
+        await run(client, "true")
+        score = int(Path(f"/proc/{place.runner_pid()}/oom_score_adj").read_text())
+        assert score == int(Path("/proc/self/oom_score_adj").read_text())
+
+    async def test_a_dial_under_way_ends_with_its_connection(
+        self, place: Place, client: RunnerClient
+    ) -> None:
+        path = f"{place.directory}/{uuid.uuid4().hex[:8]}"
+        server = await client.start(exec_(_DEAF_SERVER.replace("PATH", path)))
+        await read_until(server.stdout, b"up")
+        folder = f"/proc/{place.runner_pid()}/fd"
+        before = len(os.listdir(folder))
+        passing = await place.client()
+        dials = [asyncio.create_task(passing.dial_unix(path)) for _ in range(4)]
+        await until(lambda: len(os.listdir(folder)) >= before + 9, "a connection and four dials")
+        passing.close()
+        for result in await asyncio.gather(*dials, return_exceptions=True):
+            if not isinstance(result, BaseException):
+                result.close()
+        await until(lambda: len(os.listdir(folder)) <= before, "the runner gave up", seconds=5)
+        server.close()
+
+    async def test_a_stalled_hang_up_costs_no_cpu(self, place: Place, client: RunnerClient) -> None:
+        """A pty whose programs are gone stays hung up, which epoll tells as often as it is asked."""
+        mark = uuid.uuid4().hex
+        execution = await client.start(pty(_LAST_WORDS.format(f"{place.directory}/{mark}")))
+        await read_until(execution.stdout, b"start")
+        await until(lambda: place.processes(mark), "it runs")
+        await until(lambda: not place.processes(mark), "it has ended")
+        stat = Path(f"/proc/{place.runner_pid()}/stat")
+
+        def ticks() -> int:
+            fields = stat.read_text().rpartition(")")[2].split()
+            return int(fields[11]) + int(fields[12])
+
+        before = ticks()
+        await asyncio.sleep(0.5)  # the window of the measurement, of fifty ticks
+        assert ticks() - before <= 5
+        execution.close()
+
     async def test_a_killed_runner_comes_back_and_takes_nothing_along(self, place: Place) -> None:
         mark = uuid.uuid4().hex
         client = await place.client()
@@ -465,3 +527,30 @@ print('half')
 sys.stdin.read()
 "
 """
+
+# Listens, and never accepts.
+_DEAF_SERVER = """exec python3 -uc "
+import socket, sys
+server = socket.socket(socket.AF_UNIX)
+server.bind('PATH')
+server.listen(0)
+print('up')
+sys.stdin.read()
+"
+"""
+
+# Writes until its reader takes no more and the pty is full, notes how much that was, and is gone.
+_LAST_WORDS = """stty raw; printf start; exec python3 -c "
+import os, sys, time
+os.set_blocking(1, False)
+written = full = 0
+while full < 5:
+    try:
+        written += os.write(1, b'.' * 512)
+        full = 0
+    except BlockingIOError:
+        full += 1
+        time.sleep(0.05)
+open(sys.argv[1], 'w').write(str(written))
+sys.exit(6)
+" {}"""

@@ -221,12 +221,18 @@ def test_received_descriptors_are_all_accounted_for(count: int, raw: bytes) -> N
 
 
 def test_a_packet_above_the_limit_is_no_message() -> None:
+    """A command that is one byte too long must not pass for one that was cut to fit."""
+    header = json.dumps(start()).encode().ljust(HEADER_LIMIT)
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with ours, theirs:
-        packets.send(theirs, frame({"type": "Break", "id": 1}, b" " * FRAME_LIMIT)[: FRAME_LIMIT + 9], ())
-        heard, _ = packets.receive(ours)
-        with pytest.raises(ProtocolError):
-            codec.decode(heard, 0, ALL)
+        for surplus, refused in ((0, False), (1, True), (9, True)):
+            packets.send(theirs, frame(header, b"x" * (COMMAND_LIMIT + surplus)), ())
+            heard, _ = packets.receive(ours)
+            if refused:
+                with pytest.raises(ProtocolError):
+                    codec.decode(heard, 3, ALL)
+            else:
+                assert isinstance(codec.decode(heard, 3, ALL), protocol.Start)
 
 
 def test_answers_follow_what_was_asked() -> None:
