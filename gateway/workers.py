@@ -57,8 +57,9 @@ class Worker(Peer):
             self._talk.send(encode(message), descriptors)
 
     def kill(self) -> None:
-        """End the process; harmless when it has ended. It gets no more connections."""
+        """End the process; harmless when it has ended. Nothing that it has said since is heard."""
         self.ready = False
+        self.close()
         with suppress(ProcessLookupError):
             self.process.kill()
 
