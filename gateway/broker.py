@@ -273,6 +273,7 @@ class Broker:
     async def _remove(self, user_id: int, reason: str) -> None:
         self.end_sessions(user_id, reason)
         self._rooms[user_id].leave()
+        await self._backend.stop(user_id, GRACE)
         await self._backend.remove(user_id)
 
     async def _forget(self, user_id: int) -> None:

@@ -15,12 +15,16 @@ from pathlib import Path
 MOUNTED_AT = "/opt/gpu-gateway/runner.pyz"
 SOCKET_DIRECTORY = "/opt/gpu-gateway/socket"
 
-_LOOP = "cd /opt/gpu-gateway; while :; do /usr/bin/python3 -I -S -B r*.pyz; sleep 1; done"
+_STOP = "kill -TERM -1; kill -CONT -1; while kill -0 -1 2>/dev/null; do sleep 0.05; done; exit 143"
+_LOOP = f"""trap 'trap "" TERM; {_STOP}' TERM; cd /opt/gpu-gateway
+while :; do /usr/bin/python3 -I -S -B r*.pyz & wait $!; sleep 1 & wait $!; done"""
 
 COMMAND = ("/bin/sh", "-c", _LOOP)
 """A container's command, under --init. The runner never ends by itself; when its user kills it, the loop
 brings it back within a second, and what else runs in the container does not notice. The pattern keeps the
-runner's name out of the loop's command line: `pkill -f runner.pyz` would end the container with the loop."""
+runner's name out of the loop's command line: `pkill -f runner.pyz` would end the container with the loop.
+When the container is stopped every process gets SIGTERM, and the loop stays until all have ended, for with
+it the kernel would kill the rest at once."""
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 _MODULES = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -82,8 +83,11 @@ def test_a_running_job_keeps_the_workspace_occupied(lab: House, carol: Person) -
 
 
 def test_release_stops_the_container_then_frees_the_device(lab: House, carol: Person) -> None:
-    """The session that had the GPU ends and says why; the device is free again."""
+    """The session that had the GPU ends and says why, a training can save, and the device is free again."""
     lab.admin("allocate", carol.name, "--gpus", "1")
+    training = "trap 'echo saved > ~/checkpoint; exit' TERM; touch ~/training; while :; do sleep 0.1; done"
+    carol.ssh(f"setsid sh -c {shlex.quote(training)} >/dev/null 2>&1 </dev/null &")
+    wait_for(lambda: carol.ssh("ls training").stdout, "the training")
     with carol.start("echo in; sleep 1000") as session:
         assert session.stdout is not None
         assert session.stdout.readline() == b"in\n"
@@ -93,6 +97,7 @@ def test_release_stops_the_container_then_frees_the_device(lab: House, carol: Pe
         assert session.returncode == 255
         assert b"gpu-gateway: " in stderr
     assert carol.ssh(_SHOWN).stdout == b"0\nvoid\n"
+    assert carol.ssh("cat checkpoint").stdout == b"saved\n"
 
 
 def test_at_its_end_a_lease_stops_the_container_and_only_then_frees(lab: House, carol: Person) -> None:
@@ -112,8 +117,8 @@ def test_at_its_end_a_lease_stops_the_container_and_only_then_frees(lab: House, 
     with carol.start("echo in; sleep 1000") as session:
         assert session.stdout is not None
         assert session.stdout.readline() == b"in\n"
-        while runs():
-            assert _live(lab, carol), "the device was freed under a running container"
+        wait_for(lambda: not _live(lab, carol), "the end of the lease")
+        assert not runs(), "the device was freed under a running container"
         _, stderr = session.communicate(timeout=20)
         assert session.returncode == 255
         assert b"ended at its time" in stderr
