@@ -209,7 +209,8 @@ class Stop:
     stream: int
 
 
-Message = Union[  # noqa: UP007 - evaluated, in 3.9 too
+# Evaluated, in Python 3.9 too.
+Message = Union[
     Hello, Connection, Start, Signal, Resize, Break, Close, Dial, DialUnix, Started, Failed, Exited, Taken,
     Dialed, Refused, Data, Eof, Credit, Stop,
 ]  # fmt: skip

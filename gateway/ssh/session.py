@@ -225,7 +225,7 @@ class Session(asyncssh.SSHServerSession[bytes]):
                 return
             self._channel.write_eof()
             if ended.signal is not None:
-                self._channel.exit_with_signal(ended.signal, ended.core_dumped)
+                self._channel.exit_with_signal(words.signal_name(ended.signal), ended.core_dumped)
             else:
                 self._channel.exit(ended.status if ended.status is not None else words.ENDED)
 

@@ -10,6 +10,7 @@ from gateway.errors import Code, PlatformError
 ENDED = 255
 """The status of a session that the platform ended, as ssh itself uses it for a lost connection."""
 
+_SIGNALS = frozenset("ABRT ALRM FPE HUP ILL INT KILL PIPE QUIT SEGV TERM USR1 USR2".split())
 _STATUS = {Code.NO_CAPACITY: 75, Code.UNAVAILABLE: 75, Code.DENIED: 77}
 
 
@@ -32,3 +33,8 @@ def shown(raw: bytes) -> str:
     """Foreign bytes for logs and lists: printable ASCII, the rest as \\xNN, cut at 200 bytes."""
     plain = range(0x20, 0x7F)
     return "".join(chr(byte) if byte in plain and byte != 0x5C else f"\\x{byte:02x}" for byte in raw[:200])
+
+
+def signal_name(name: str) -> str:
+    """A signal as RFC 4254 section 6.10 spells it; for one that it does not list, sshd's word."""
+    return name if name in _SIGNALS else "SIG@openssh.com"

@@ -34,3 +34,11 @@ def test_foreign_bytes_are_shown_and_can_be_read_back() -> None:
     assert shown.isprintable()
     assert words.shown(b"a\\b\xff\n") == r"a\x5cb\xff\x0a"
     assert len(words.shown(b"\0" * 10_000)) == 800
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("TERM", "TERM"), ("USR2", "USR2"), ("BUS", "SIG@openssh.com"), ("RT40", "SIG@openssh.com")],
+)
+def test_a_signal_that_the_rfc_does_not_list_gets_sshds_word(name: str, said: str) -> None:
+    assert words.signal_name(name) == said

@@ -52,11 +52,12 @@ def _understood(name: str, value: str) -> dict[str, str]:
 
 @lru_cache(maxsize=256)
 def is_locale(name: str) -> bool:
-    """Whether setlocale(3) knows `name`."""
+    """Whether setlocale(3) knows `name`; this process's own locale is the same afterwards."""
+    own = locale.setlocale(locale.LC_ALL)
     try:
         locale.setlocale(locale.LC_ALL, name)
     except (locale.Error, ValueError):
         return False
     finally:
-        locale.setlocale(locale.LC_ALL, "C")
+        locale.setlocale(locale.LC_ALL, own)
     return True
