@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -30,6 +31,17 @@ def test_files_survive_a_new_container_and_a_new_gateway(new_house: Callable[[],
     assert house.admin("workspace", "recreate", "alice").returncode == 0
     assert alice.ssh(_FIND).stdout.split() == [b"kept", b"kept"]
     assert house.containers() != first
+
+
+def test_a_program_may_save_when_its_container_is_made_anew(new_house: Callable[[], House]) -> None:
+    """`workspace recreate` stops what runs as a machine's shutdown does: SIGTERM first."""
+    house = new_house()
+    alice = house.add("alice")
+    training = "trap 'echo saved > ~/checkpoint; exit' TERM; touch ~/training; while :; do sleep 0.1; done"
+    alice.ssh(f"setsid sh -c {shlex.quote(training)} >/dev/null 2>&1 </dev/null &")
+    wait_for(lambda: alice.ssh("ls training").stdout, "the training")
+    house.admin("workspace", "recreate", "alice")
+    assert alice.ssh("cat checkpoint").stdout == b"saved\n"
 
 
 def test_recreate_works_with_the_gateway_stopped(new_house: Callable[[], House]) -> None:
