@@ -13,6 +13,8 @@ fail() { printf 'private engine: %s\n' "$*" >&2; exit 1; }
 own_name() { printf 'dkr%s' "$(printf '%s' "$1" | cksum | cut -d ' ' -f 1)"; }
 # Whether the pid is an engine's; an ended one that nobody waits for keeps its pid, without a command line.
 alive() { grep -q dockerd "/proc/$1/cmdline" 2>/dev/null; }
+# Whether a process has ended; between its fork and its exec it is still called as this script is.
+ended() { [ -z "$(tr -d '\0' 2>/dev/null <"/proc/$1/cmdline")" ]; }
 running() { [ -r "$1/pid" ] && alive "$(cat "$1/pid")"; }
 
 # The rules that Docker itself would write for its networks, appended: rules that forbid come first.
@@ -46,7 +48,7 @@ start() {
         tries=0
         until DOCKER_HOST="unix://$socket" docker version >/dev/null 2>&1; do
             tries=$((tries + 1))
-            alive "$dockerd" && [ "$tries" -lt 150 ] || {
+            ! ended "$dockerd" && [ "$tries" -lt 150 ] || {
                 tail -n 5 "$directory/log" >&2
                 fail "it did not start; its whole log is $directory/log."
             }
