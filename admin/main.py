@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 import click
 
 import gateway
-from admin import faults, gpus, images, keys, leases, quotas, sessions, users, workspaces
+from admin import doctor, faults, gpus, images, keys, leases, quotas, sessions, users, workspaces
 from admin.call import Call
 from admin.output import printable
 from gateway.errors import Code, PlatformError
@@ -101,6 +101,7 @@ for command in (
     images.image,
     workspaces.workspace,
     sessions.session,
+    doctor.doctor,
 ):
     cli.add_command(command)
 
