@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +16,24 @@ from pathlib import Path
 import pytest
 
 from tests.support.nvidia import state
+from tests.support.traces import traces
 
 ROOT = Path(__file__).resolve().parent.parent
 NVIDIA = ROOT / "tests" / "support" / "nvidia"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def leaves_nothing() -> Iterator[None]:
+    """The machine is after the run as it was before it, but for images."""
+    if not os.environ.get("CI"):
+        yield
+        return
+    before = traces()
+    yield
+    deadline = time.monotonic() + 20
+    while (left := traces() - before) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert sorted(left) == []
 
 
 @pytest.fixture(scope="session")
