@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 import click
 
 import gateway
-from admin import doctor, faults, gpus, images, keys, leases, quotas, sessions, users, workspaces
+from admin import doctor, faults, gpus, groups, images, keys, leases, quotas, sessions, users, workspaces
 from admin.call import Call
 from admin.output import printable
 from gateway.errors import Code, PlatformError
@@ -92,6 +92,7 @@ def cli(context: click.Context, config: Path | None, state: Path | None) -> None
 
 for command in (
     users.user,
+    groups.group,
     keys.key,
     leases.allocate,
     leases.release,

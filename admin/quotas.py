@@ -1,4 +1,4 @@
-"""`gpuadmin quota`: the most that people may hold.
+"""`gpuadmin quota`: the most that people may hold and use.
 
 Owns the command lines. Must not know what a key means.
 """
@@ -10,13 +10,13 @@ import click
 from admin.call import Call, as_json, pass_call
 from admin.output import field, listing, say
 from gateway.errors import Code, PlatformError
-from gateway.names import parse_user_name
-from gateway.quotas import KEYS, parse_assignment
+from gateway.names import parse_group_name, parse_user_name
+from gateway.quotas import INHERIT, KEYS, Owner, parse_assignment
 
 COLUMNS = [
-    ("USER", field("user")),
+    ("QUOTA OF", field("owner")),
     *(
-        (name.upper(), lambda record, name=name, key=key: key.show(record[name]))
+        (name.upper(), lambda record, name=name, key=key: key.show(record[name]) if name in record else None)
         for name, key in KEYS.items()
     ),
 ]
@@ -33,47 +33,76 @@ def quota() -> None:
 
 
 @quota.command("set")
-@click.argument("words", nargs=-1, metavar="[USER] KEY=VALUE")
-@click.option("--default", "everybody", is_flag=True, help="For everybody who has no value of her own.")
+@click.argument("words", nargs=-1, metavar="[USER] KEY=VALUE...")
+@click.option("--group", metavar="GROUP", help="For everybody in this group who has no value of her own.")
+@click.option("--default", "everybody", is_flag=True, help="For everybody who has no other value.")
 @pass_call
-def set_(call: Call, words: tuple[str, ...], everybody: bool) -> None:
-    """Set a quota of one user, or with --default of everybody.
+def set_(call: Call, words: tuple[str, ...], group: str | None, everybody: bool) -> None:
+    """Set quotas of one user, of a group, or with --default of everybody.
+
+    The keys: gpus (at once), lease (the length of a grant without --for), gpu_hours (GPU-hours in a window,
+    such as 100/7d, or none), and for a container cpus (cores), memory, shm (sizes such as 32G) and pids
+    (processes). In force is her own value, else the most generous of her groups', else the default's;
+    VALUE "inherit" takes one away again.
 
     \b
     Example:
-      gpuadmin quota set alice gpus=2
+      gpuadmin quota set alice gpus=2 lease=3d
+      gpuadmin quota set --group vision gpu_hours=100/7d cpus=16 memory=64G
       gpuadmin quota set --default gpus=1
+      gpuadmin quota set alice gpus=inherit
     """
-    names = [] if everybody else words[:1]
-    assignments = words[len(names) :]
-    if not assignments or (names and "=" in names[0]):
-        raise PlatformError(Code.INVALID, "Say whose and what: USER gpus=2, or --default gpus=1.")
-    name = parse_user_name(names[0]) if names else None
-    parsed = [parse_assignment(assignment) for assignment in assignments]
-    for key, value in parsed:
-        call.store.set_quota(name, key, value, call.actor, call.now)
-        say(f"Set {key}={value} for {name or 'everybody without a value of her own'}.")
+    owner, assignments = _whose(words, group, everybody)
+    values = dict(parse_assignment(assignment) for assignment in assignments)
+    if len(values) < len(assignments):
+        raise PlatformError(Code.INVALID, "One key has two values; write each key once.")
+    call.store.set_quotas(owner, values, call.actor, call.now)
+    whom = owner.user or (f"the group {owner.group}" if owner.group else "everybody who has no other value")
+    shown = (f"{key}={INHERIT if value is None else KEYS[key].show(value)}" for key, value in values.items())
+    say(f"Set {' '.join(shown)} for {whom}.")
+
+
+def _whose(words: tuple[str, ...], group: str | None, everybody: bool) -> tuple[Owner, tuple[str, ...]]:
+    named = words[:1] if words and "=" not in words[0] else ()
+    assignments = words[len(named) :]
+    if len(named) + (group is not None) + everybody != 1 or not assignments:
+        raise PlatformError(
+            Code.INVALID, "Say whose and what: USER gpus=2, --group vision gpus=2, or --default gpus=1."
+        )
+    user = parse_user_name(named[0]) if named else None
+    return Owner(user, None if group is None else parse_group_name(group)), assignments
 
 
 @quota.command()
 @click.argument("user", required=False)
+@click.option("--group", metavar="GROUP", help="Show only what this group sets.")
 @as_json
 @pass_call
-def show(call: Call, user: str | None, as_json: bool) -> None:
+def show(call: Call, user: str | None, group: str | None, as_json: bool) -> None:
     """Show what is in force for a user, or for everybody; memory in bytes and time in seconds with --json.
 
     \b
     Example:
       gpuadmin quota show alice
+      gpuadmin quota show --group vision
     """
-    names: list[str | None] = (
-        [each.name for each in call.store.users()] if user is None else [parse_user_name(user)]
-    )
-    owners = [None, *names] if user is None else names
-    values = {owner: call.store.quota(owner) for owner in owners}
-    if as_json:
-        # Programs get cores, as in `workspace list`; inside, quotas are whole numbers.
-        records = [{"user": owner, **each, "cpus": each["cpus"] / 1000} for owner, each in values.items()]
+    if user is not None and group is not None:
+        raise PlatformError(Code.INVALID, "Name a user or a group, not both.")
+    if group is not None:
+        found: list[tuple[Owner, dict[str, int]]] = [
+            (Owner(group=group), call.store.group_quota(parse_group_name(group)))
+        ]
     else:
-        records = [{"user": owner or "(default)", **each} for owner, each in values.items()]
-    listing(records, COLUMNS, as_json)
+        users = (
+            [None, *(each.name for each in call.store.users())] if user is None else [parse_user_name(user)]
+        )
+        found = [(Owner(each), call.store.quota(each)) for each in users]
+    listing([_record(owner, values, as_json) for owner, values in found], COLUMNS, as_json)
+
+
+def _record(owner: Owner, values: dict[str, int], as_json: bool) -> dict[str, object]:
+    if as_json:
+        plain = {key: KEYS[key].plain(value) for key, value in values.items()}
+        return {"user": owner.user, "group": owner.group, **plain}
+    whom = owner.user or (f"group {owner.group}" if owner.group else "(default)")
+    return {"owner": whom, **values}

@@ -13,7 +13,7 @@ from admin.acting import carry_out
 from admin.call import Call, as_json, pass_call
 from admin.output import field, instant, listing, minute, say
 from gateway.keys import parse_keys
-from gateway.names import parse_user_name
+from gateway.names import parse_group_name, parse_user_name
 from gateway.users import SiteAccount, User
 
 COLUMNS = [
@@ -44,24 +44,31 @@ def user() -> None:
     type=click.File(errors="replace"),
     help="A file with her public keys, one a line; - for stdin.",
 )
+@click.option("--group", "groups", multiple=True, help="A group that she is in; may be repeated.")
 @click.option("--uid", type=click.IntRange(0), help="The uid that she has at this site already.")
 @click.option("--gid", type=click.IntRange(0), help="The gid of it; the same number as the uid if left out.")
 @click.option("--home", help="A home directory that exists; it is shown to her and never changed.")
 @pass_call
 def add(
-    call: Call, name: str, keys: IO[str] | None, uid: int | None, gid: int | None, home: str | None
+    call: Call,
+    name: str,
+    keys: IO[str] | None,
+    groups: tuple[str, ...],
+    uid: int | None,
+    gid: int | None,
+    home: str | None,
 ) -> None:
     """Add a person, with a workspace and a uid of her own.
 
     \b
     Example:
-      gpuadmin user add alice --key alice.pub
+      gpuadmin user add alice --key alice.pub --group vision
       gpuadmin user add bob --key - --uid 2001 --gid 2000 --home /nfs/home/bob < bob.pub
     """
     parsed = [] if keys is None else parse_keys(keys.read())
-    added = call.store.add_user(
-        parse_user_name(name), parsed, SiteAccount(uid, gid, home), call.actor, call.now
-    )
+    site = SiteAccount(uid, gid, home)
+    names = [parse_group_name(group) for group in groups]
+    added = call.store.add_user(parse_user_name(name), parsed, site, call.actor, call.now, names)
     say(f"Added {added.name} with uid {added.uid} and {len(parsed)} key(s).")
 
 
@@ -83,7 +90,7 @@ def list_(call: Call, as_json: bool) -> None:
 @as_json
 @pass_call
 def show(call: Call, name: str, as_json: bool) -> None:
-    """Show one person with her keys and leases.
+    """Show one person with her groups, keys and GPUs.
 
     \b
     Example:
@@ -140,6 +147,7 @@ def remove(call: Call, name: str) -> None:
 def _records(call: Call, users: list[User]) -> list[dict[str, Any]]:
     keys = call.store.keys()
     leases = call.store.held_leases()
+    groups = call.store.groups()
     return [
         {
             "id": each.id,
@@ -149,6 +157,7 @@ def _records(call: Call, users: list[User]) -> list[dict[str, Any]]:
             "home": each.home,
             "enabled": each.enabled,
             "created_at": instant(each.created_at),
+            "groups": [group.name for group in groups if each.name in group.members],
             "keys": [key.fingerprint for key in keys if key.user == each.name],
             "devices": sorted(id_ for lease in leases if lease.user_id == each.id for id_ in lease.devices),
         }

@@ -27,7 +27,8 @@ Floors: who may import whom. A test holds them (setup.cfg has the contracts)::
        reconcile entering desk
     1  ports verbs messages wire journal pipes        the seams, and the workers' protocol
        privileges
-    0  errors names units keys users devices quotas leases images networks workspaces sessions config
+    0  errors names units keys users devices quotas leases usage images networks workspaces sessions
+                                                      config
                                                       the nouns: values and decisions
 
 Two protocols, a module each: verbs.py (worker and broker) and runner/protocol.py (worker, broker and

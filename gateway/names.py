@@ -45,3 +45,8 @@ def parse_user_name(text: str) -> str:
     if text in _RESERVED:
         raise PlatformError(Code.INVALID, f"The name {text!r} is reserved; choose another.")
     return text
+
+
+def parse_group_name(text: str) -> str:
+    """A group's name, by the rules of users' names; the two never stand in the same place."""
+    return parse_user_name(text)

@@ -44,6 +44,16 @@ class User:
 
 
 @dataclass(frozen=True)
+class Group:
+    """People who share quotas: `members` are names, sorted."""
+
+    id: int
+    name: str
+    created_at: datetime
+    members: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Account:
     """What authentication needs of one user: `keys` maps key blobs (RFC 4253 section 6.6) to fingerprints."""
 

@@ -10,7 +10,7 @@ import json
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from gateway import quotas
+from gateway import quotas, usage
 from gateway.devices import DeviceRequest
 from gateway.errors import Code, PlatformError
 from gateway.leases import Lease, State, choose
@@ -20,6 +20,7 @@ from gateway.sqlite.quotas import Quotas
 from gateway.sqlite.rows import Facts, instant, maybe_instant, stamp
 from gateway.sqlite.users import Users
 from gateway.sqlite.wanted import WantedRows
+from gateway.users import User
 
 _LEASES = """
     select lease.*, user.name,
@@ -52,12 +53,21 @@ class Leases(Users, Quotas, Devices, WantedRows):
             values = self._effective(user.id)
             mine = sum(len(lease.devices) for lease in held if lease.user_id == user.id)
             quotas.check(name, values, mine, request.count)
+            time = timedelta(seconds=values["lease"]) if length is None else length
+            self._check_hours(user, request.count, time, now)
             devices = choose(self.devices(), held, request)
-            expires_at = now + (timedelta(seconds=values["lease"]) if length is None else length)
+            expires_at = now + time
             lease_id = self._insert(user.id, devices, now, expires_at)
             after: Facts = {"lease": lease_id, "devices": list(devices), "expires_at": stamp(expires_at)}
             self._event(now, actor, "allocate", name, after=after)
             return self.lease(lease_id)
+
+    def _check_hours(self, user: User, count: int, length: timedelta, now: datetime) -> None:
+        """Raise QUOTA_EXCEEDED when `count` GPUs for `length` more are above the quota `gpu_hours`."""
+        allowed = quotas.allowance(self._effective(user.id)["gpu_hours"])
+        if allowed is not None:
+            mine = [lease for lease in self.leases(now - allowed.window) if lease.user_id == user.id]
+            usage.check(user.name, allowed, mine, count, length, now)
 
     def _insert(self, user_id: int, devices: Sequence[str], now: datetime, expires_at: datetime) -> int:
         lease_id = self._db.insert(
@@ -84,6 +94,14 @@ class Leases(Users, Quotas, Devices, WantedRows):
     def held_leases(self) -> list[Lease]:
         """Leases that still hold devices: LIVE and ENDING, oldest first."""
         rows = self._db.rows(_LEASES + "where lease.released_at is null order by lease.id")
+        return [_lease_of(row) for row in rows]
+
+    def leases(self, since: datetime) -> list[Lease]:
+        """Every lease that held devices at or after `since`, released or not, oldest first."""
+        rows = self._db.rows(
+            _LEASES + "where lease.released_at is null or lease.released_at >= ? order by lease.id",
+            stamp(since),
+        )
         return [_lease_of(row) for row in rows]
 
     def expire(self, lease_id: int, reason: str, actor: str, now: datetime) -> None:

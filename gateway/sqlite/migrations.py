@@ -187,3 +187,48 @@ def m005_meta(db: Database) -> None:
     """Settings, and `instance`: four hex digits that tell this installation's containers from others'."""
     db.execute("create table meta (key text primary key, value text not null) strict")
     db.execute("insert into meta values ('instance', ?)", [secrets.token_hex(2)])
+
+
+@migrations()
+def m006_groups(db: Database) -> None:
+    """Groups and who is in them. A quota is a user's, a group's, or with neither everybody's."""
+    db.execute(
+        """
+        create table user_group (
+            id integer primary key autoincrement,
+            name text not null unique,
+            created_at text not null
+        ) strict"""
+    )
+    db.execute(
+        """
+        create table member (
+            group_id integer not null references user_group(id) on delete cascade,
+            user_id integer not null references user(id),
+            primary key (group_id, user_id)
+        ) strict"""
+    )
+    db.execute("create index member_user on member(user_id)")
+    db.execute("alter table quota add column group_id integer references user_group(id) on delete cascade")
+    db.execute("drop index quota_once")
+    db.execute("create unique index quota_once on quota(ifnull(user_id, 0), ifnull(group_id, 0), key)")
+
+
+@migrations()
+def m007_workspaces(db: Database) -> None:
+    """A workspace's rescue, whether its container runs, what was put away, and the kind of a refusal."""
+    db.execute("alter table workspace add column rescue integer not null default 0 check (rescue in (0, 1))")
+    db.execute(
+        "alter table workspace add column running integer not null default 0 check (running in (0, 1))"
+    )
+    db.execute(
+        """
+        create table removed_workspace (
+            id integer primary key autoincrement,
+            user_id integer not null references user(id),
+            removed_at text not null,
+            put_away_at text,
+            purged_at text
+        ) strict"""
+    )
+    db.execute("alter table wanted add column code text")

@@ -63,7 +63,7 @@ class Store(Leases, Images):
 
     def limits(self, user_id: int) -> Limits:
         """What a container of this user may use."""
-        return quotas.limits(self._effective(user_id))
+        return quotas.limits(self._effective(user_id), self._machine)
 
     def record(self, actor: str, verb: str, subject: str, reason: str, now: datetime) -> None:
         """Write one event row."""

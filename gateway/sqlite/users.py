@@ -10,19 +10,27 @@ from datetime import datetime
 
 from gateway.errors import Code, PlatformError
 from gateway.keys import PublicKey, StoredKey
-from gateway.sqlite.rows import Base, instant, stamp, user_of
+from gateway.sqlite.groups import Groups
+from gateway.sqlite.rows import instant, stamp, user_of
 from gateway.users import RETENTION, Account, SiteAccount, User, numbers, overlapping
 
 
-class Users(Base):
+class Users(Groups):
     """The people's part of the store."""
 
     def add_user(
-        self, name: str, keys: Sequence[PublicKey], site: SiteAccount, actor: str, now: datetime
+        self,
+        name: str,
+        keys: Sequence[PublicKey],
+        site: SiteAccount,
+        actor: str,
+        now: datetime,
+        groups: Sequence[str] = (),
     ) -> User:
-        """A new user with her keys, or nothing. `name` was parsed.
+        """A new user with her keys, in `groups`, or nothing. `name` was parsed.
 
-        Raises CONFLICT when a name, uid, home or key is somebody's, INVALID for a bad site account.
+        Raises CONFLICT when a name, uid, home or key is somebody's, INVALID for a bad site account,
+        NOT_FOUND for no such group.
         """
         site.check(self._uids)
         with self._db.write():
@@ -44,6 +52,8 @@ class Users(Base):
             after = {"id": user_id, "uid": uid, "gid": gid, "home": site.home}
             self._event(now, actor, "user add", name, after=after)
             self.add_keys(name, keys, actor, now)
+            for group in groups:
+                self.join(group, [name], actor, now)
             return self._user(name)
 
     def _refuse_taken(self, name: str, site: SiteAccount) -> None:
@@ -92,6 +102,7 @@ class Users(Base):
         """Mark removed and drop the keys; her files are kept for `users.RETENTION`, her id for ever."""
         self._db.change("update user set removed_at = ?, enabled = 0 where id = ?", stamp(now), user.id)
         self._db.change("delete from key where user_id = ?", user.id)
+        self._db.change("delete from member where user_id = ?", user.id)
         self._event(now, actor, "user remove", user.name, {"id": user.id, "enabled": user.enabled})
 
     def purgeable(self, now: datetime) -> list[int]:

@@ -66,7 +66,18 @@ def test_people(gpuadmin: Gpuadmin, tmp_path: Path) -> None:
     )
     done(gpuadmin("user", "add", "bob", "--key", "-", "--uid", "2001", "--gid", "100", stdin=key_line("b")))
     alice, bob = listed(gpuadmin("user", "list", "--json"))
-    assert alice.keys() == {"id", "name", "uid", "gid", "home", "enabled", "created_at", "keys", "devices"}
+    assert alice.keys() == {
+        "id",
+        "name",
+        "uid",
+        "gid",
+        "home",
+        "enabled",
+        "created_at",
+        "groups",
+        "keys",
+        "devices",
+    }
     assert (alice["name"], alice["enabled"], len(alice["keys"]), alice["devices"]) == ("alice", True, 1, [])
     assert (bob["uid"], bob["gid"]) == (2001, 100)
     assert alice["created_at"].endswith("Z")
@@ -153,9 +164,44 @@ def test_quotas(gpuadmin: Gpuadmin, store: Store) -> None:
     assert "(default)" in done(gpuadmin("quota", "show"))
 
 
+def test_a_groups_quotas(gpuadmin: Gpuadmin, store: Store) -> None:
+    done(gpuadmin("group", "add", "vision"))
+    done(gpuadmin("user", "add", "alice", "--group", "vision"))
+    assert done(gpuadmin("quota", "set", "--group", "vision", "gpus=4", "gpu_hours=9/7d", "memory=2G")) == (
+        "Set gpus=4 gpu_hours=9/7d memory=2G for the group vision.\n"
+    )
+    (alice,) = listed(gpuadmin("quota", "show", "alice", "--json"))
+    assert (alice["gpus"], alice["memory"], alice["shm"]) == (4, 2 << 30, 1 << 30)
+    assert alice["gpu_hours"] == {"gpu_seconds": 32400, "window": 604800}
+    assert "group vision  4     -      9/7d" in done(gpuadmin("quota", "show", "--group", "vision"))
+    (vision,) = listed(gpuadmin("group", "list", "--json"))
+    assert (vision["members"], vision["sets"]["gpus"]) == (["alice"], 4)
+    assert listed(gpuadmin("user", "show", "alice", "--json"))[0]["groups"] == ["vision"]
+    refused(gpuadmin("allocate", "alice", "--gpus", "1", "--for", "10h"), 1, "GPU-hours in 7d")
+    refused(gpuadmin("group", "remove", "vision"), 1, "alice would lose")
+    assert done(gpuadmin("group", "leave", "vision", "alice")) == "alice is not in vision any more.\n"
+    assert done(gpuadmin("group", "join", "vision", "alice", "alice")) == "alice is in vision.\n"
+    done(gpuadmin("group", "leave", "vision", "alice"))
+    done(gpuadmin("group", "remove", "vision"))
+
+
+def test_a_quota_is_taken_away_again(gpuadmin: Gpuadmin, store: Store) -> None:
+    add_people(store, "alice")
+    assert done(gpuadmin("quota", "set", "alice", "gpus=inherit", "cpus=1.5")) == (
+        "Set gpus=inherit cpus=1.5 for alice.\n"
+    )
+    (alice,) = listed(gpuadmin("quota", "show", "alice", "--json"))
+    assert (alice["gpus"], alice["cpus"], alice["gpu_hours"]) == (1, 1.5, None)
+
+
 @pytest.mark.parametrize(
     "words",
     [
+        ["alice", "--default", "gpus=1"],
+        ["alice", "--group", "vision", "gpus=1"],
+        ["--default", "--group", "vision", "gpus=1"],
+        ["alice", "gpus=1", "gpus=2"],
+        ["alice", "gpus=1", "memory=1X"],
         ["alice"],
         ["gpus=1"],
         ["alice", "gpus=x"],
@@ -171,7 +217,15 @@ def test_a_quota_that_cannot_be_read(gpuadmin: Gpuadmin, store: Store, words: li
 
 
 def test_lists_of_nothing(gpuadmin: Gpuadmin) -> None:
-    for words in ("user list", "key list", "leases", "image list", "workspace list", "session list"):
+    for words in (
+        "user list",
+        "group list",
+        "key list",
+        "leases",
+        "image list",
+        "workspace list",
+        "session list",
+    ):
         assert listed(gpuadmin(*words.split(), "--json")) == []
         assert len(done(gpuadmin(*words.split())).splitlines()) == 1
 
@@ -208,6 +262,12 @@ def test_images_and_workspaces(gpuadmin: Gpuadmin, store: Store) -> None:
         "release dave",
         "release 7",
         "quota show dave",
+        "quota show --group sound",
+        "quota set --group sound gpus=1",
+        "group remove sound",
+        "group join sound dave",
+        "group leave sound dave",
+        "user add carol --group sound",
         "quota set dave gpus=1",
         "workspace recreate dave",
         "session kill c1",
@@ -223,6 +283,11 @@ def test_a_name_that_cannot_be_one_is_status_2(gpuadmin: Gpuadmin, name: str) ->
     result = gpuadmin("user", "add", name)
     refused(result, 2, "The name")
     assert "\x1b" not in result.stderr
+
+
+@pytest.mark.parametrize("name", ["Vision", "all", "a b", ""])
+def test_a_group_that_cannot_be_one_is_status_2(gpuadmin: Gpuadmin, name: str) -> None:
+    refused(gpuadmin("group", "add", name), 2, "The name")
 
 
 @pytest.mark.parametrize("words", ["nope", "user nope", "image pin", "reserve", "leases --nope", "--nope"])
