@@ -68,7 +68,7 @@ def broker_runs(state: Path) -> bool:
 def carry_out(call: Call, wanted_id: int, recorded: str) -> None:
     """Return when `wanted_id` is done; progress goes to stderr.
 
-    Raises UNAVAILABLE with the broker's sentence when it failed, and after 60 seconds. `recorded` says
+    Raises the broker's sentence when it failed, and UNAVAILABLE after 60 seconds. `recorded` says
     what is true already all the same, and opens that error.
 
     A broker that ends while we wait leaves its lock, and we go on in its place.
@@ -100,7 +100,19 @@ def _wait(call: Call, wanted_id: int) -> None:
             progress(f"Waiting for the gateway ({now - begun:.0f} s) ...")
         time.sleep(_LOOK_EVERY)
     if answer.error is not None:
-        raise PlatformError(Code.UNAVAILABLE, answer.error)
+        raise PlatformError(Code(answer.code) if answer.code else Code.UNAVAILABLE, answer.error)
+
+
+def running(call: Call) -> set[int] | None:
+    """The ids of the users whose containers run, as the broker or the engine says; None: nobody answers."""
+    if broker_runs(call.config.state):
+        return call.store.running()
+    from gateway.wiring import running_without_broker
+
+    try:
+        return asyncio.run(running_without_broker(call.config, call.store.instance()))
+    except PlatformError:
+        return None
 
 
 def _act(config: Config, store: Store) -> None:

@@ -24,7 +24,7 @@ Floors: who may import whom. A test holds them (setup.cfg has the contracts)::
     3  sqlite docker folders nvml runner ssh          adapters, none imports another
        evidence hostkeys workers                      of asyncssh's keys, and of processes
     2  broker rooms reception connections wishes      use cases over ports
-       reconcile entering desk
+       custody reconcile entering desk
     1  ports verbs messages wire journal pipes        the seams, and the workers' protocol
        privileges
     0  errors names units keys users devices quotas leases usage images networks workspaces sessions

@@ -7,10 +7,8 @@ not know SSH, Docker or SQL: everything goes through ports.
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from gateway import entering, reconcile
@@ -21,7 +19,7 @@ from gateway.errors import PlatformError
 from gateway.journal import explain, note
 from gateway.leases import Lease, State
 from gateway.ports import Backend, BrokerStore, ContainerEnd, Folders, Now, Progress, RunnerLink
-from gateway.rooms import Room, Rooms
+from gateway.rooms import Entry, Room, Rooms
 from gateway.users import User
 from gateway.workspaces import ContainerSpec, Workspace
 
@@ -39,14 +37,6 @@ Template = Callable[[Workspace], ContainerSpec]
 OpenLink = Callable[[User], RunnerLink]
 EndSessions = Callable[[int, str], None]
 Occupied = Callable[[int], bool]
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A line to the runner, and what to greet a terminal with."""
-
-    line: socket.socket
-    greeting: str
 
 
 class Broker:
@@ -91,10 +81,23 @@ class Broker:
             await link.ready(RUNNER_WITHIN)
         return Entry(await link.connect(connection_id), shown)
 
-    async def recreate(self, user_id: int) -> None:
-        """End the user's sessions and remove her container; the next login makes it anew."""
+    async def end(self, user_id: int, reason: str, then: Callable[[], None] | None = None) -> None:
+        """End the user's sessions and remove her container; the next login makes it anew.
+
+        `then`, which may block, is done before anybody can come in again.
+        """
         async with self._rooms[user_id].lock:
-            await self._remove(user_id, "Your container is being made anew; log in again.")
+            await self._remove(user_id, reason)
+            if then is not None:
+                await asyncio.to_thread(then)
+
+    def room(self, user_id: int) -> Room:
+        """Whose lock keeps anybody from coming in while her files are moved."""
+        return self._rooms[user_id]
+
+    def running(self) -> set[int]:
+        """Whose containers are believed to run."""
+        return self._rooms.inhabited()
 
     async def forget(self, user_id: int) -> None:
         """Remove the container and the network of a user who is not there any more; her files stay."""
@@ -205,7 +208,7 @@ class Broker:
         user = workspace.user
         room.leave()
         await self._backend.remove(user.id)
-        await asyncio.to_thread(self._folders.prepare, user)
+        await asyncio.to_thread(self._folders.prepare, user, workspace.rescue)
         await asyncio.to_thread(self._folders.clear_temporary, user.id)
         room.link = self._open_link(user)
         try:

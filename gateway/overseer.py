@@ -59,7 +59,7 @@ class Overseer:
             group.create_task(self._every(LOOK_EVERY, self._wishes.grant))
             group.create_task(self._every(LEASES_EVERY, self._parts.broker.settle_leases))
             group.create_task(self._every(INVENTORY_EVERY, self._inventory))
-            group.create_task(self._every(PURGE_EVERY, self._purge))
+            group.create_task(self._every(PURGE_EVERY, self._parts.custody.purge))
             group.create_task(self._oversee())
 
     async def _every(self, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
@@ -81,6 +81,7 @@ class Overseer:
     async def _adopt(self) -> None:
         while True:
             adopted = await self._attempt(self._parts.broker.adopt)
+            adopted = await self._attempt(self._parts.custody.resume) and adopted
             await asyncio.sleep(ADOPT_EVERY if adopted else AGAIN_AFTER)
 
     async def _oversee(self) -> None:
@@ -109,7 +110,9 @@ class Overseer:
 
     async def _show(self) -> None:
         shown = self._connections.shown()
+        running = self._parts.broker.running()
         await self._desk.ask(lambda store: store.show_connections(shown))
+        await self._desk.ask(lambda store: store.show_running(running))
 
     async def _inventory(self) -> None:
         devices = await asyncio.to_thread(self._probe.devices)
@@ -117,14 +120,3 @@ class Overseer:
         moment = now()
         await self._desk.ask(lambda store: store.sync_devices(ours, moment))
         self._parts.broker.inventory = {device.id: device for device in ours}
-
-    async def _purge(self) -> None:
-        moment = now()
-        for user_id in await self._desk.ask(lambda store: store.purgeable(moment)):
-            await asyncio.to_thread(self._parts.folders.delete, user_id)
-            await self._purged(user_id)
-
-    async def _purged(self, user_id: int) -> None:
-        moment = now()
-        await self._desk.ask(lambda store: store.purged(user_id, moment))
-        note("files_deleted", user=user_id)

@@ -8,7 +8,7 @@ short, and called off the event loop.
 from __future__ import annotations
 
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -18,7 +18,7 @@ from gateway.devices import Device
 from gateway.leases import Lease
 from gateway.sessions import Exit, SessionRequest, Window
 from gateway.users import Account, User
-from gateway.workspaces import Container, ContainerSpec, Workspace
+from gateway.workspaces import Container, ContainerSpec, Removal, Workspace
 
 Now = Callable[[], datetime]
 Progress = Callable[[str], None]
@@ -70,14 +70,33 @@ class Backend(Protocol):
 class Folders(Protocol):
     """The workspaces' directories on this machine. Blocking; called off the event loop."""
 
-    def prepare(self, user: User) -> None:
-        """Make what is missing of her directories, passwd and group; a site's own `home` is not touched."""
+    def prepare(self, user: User, rescue: bool = False) -> None:
+        """Make what is missing of her directories, passwd and group; a site's own `home` is not touched.
+
+        In a rescue a clean home as well, when there is none.
+        """
+
+    def clean_home(self, user: User) -> None:
+        """Make the home of a rescue anew: what an earlier one had is deleted, her own is not touched."""
 
     def clear_temporary(self, user_id: int) -> None:
         """Empty /tmp and /var/tmp of a workspace that has no running container."""
 
     def socket_directory(self, user_id: int) -> Path:
         """Where the broker listens for this workspace's runner."""
+
+    def put_away(self, user_id: int, number: int) -> None:
+        """Move her files, a site's home excepted, to where only root sees them. Done before is success."""
+
+    def delete_put_away(self, number: int) -> None:
+        """Delete what was put away under this number. Absent is success."""
+
+    def hand_over(self, giver: User, taker: User) -> str | None:
+        """Move the giver's files, a site's home excepted, to the taker, who owns them from then on.
+
+        Where she sees them; None when there are none. No container shows the giver's files meanwhile. After a
+        failure or a crash the same call goes on where it was.
+        """
 
     def delete(self, user_id: int) -> None:
         """Delete every file of a workspace, following no link. Absent is success."""
@@ -174,9 +193,10 @@ class Runner(Protocol):
 
 @dataclass(frozen=True)
 class Wanted:
-    """Something an operator asked of the broker: `verb` is `recreate`, `end-leases` or `kill`.
+    """Something an operator asked of the broker.
 
-    `subject` is a user's id as text for the first two, and the id of a connection or session else.
+    `subject` is the id of a connection or session for `kill`, the ids of the giver and the taker for
+    `hand-over`, and a user's id for all else, as text.
     """
 
     id: int
@@ -229,6 +249,21 @@ class BrokerStore(Protocol):
     def purged(self, user_id: int, now: datetime) -> None:
         """Record that a removed user's files are gone."""
 
+    def person(self, user_id: int) -> User:
+        """The user with this id, removed or not. Raises NOT_FOUND."""
+
+    def removals(self) -> list[Removal]:
+        """Removed workspaces whose files were not put away yet."""
+
+    def put_away(self, removal_id: int, now: datetime) -> None:
+        """Record that a removed workspace's files are where nobody sees them."""
+
+    def purgeable_removals(self, now: datetime) -> list[int]:
+        """Ids of removed workspaces whose retention has passed and whose files were not deleted yet."""
+
+    def removal_purged(self, removal_id: int, now: datetime) -> None:
+        """Record that a removed workspace's files are gone."""
+
     def held_leases(self) -> list[Lease]:
         """Leases that still hold devices: LIVE and ENDING."""
 
@@ -247,11 +282,14 @@ class BrokerStore(Protocol):
     def wanted(self) -> list[Wanted]:
         """What operators asked for and nobody has done yet, oldest first."""
 
-    def done(self, wanted_id: int, error: str | None, now: datetime) -> None:
-        """Answer one `Wanted`: None for success, else the one sentence for the operator."""
+    def done(self, wanted_id: int, error: str | None, now: datetime, code: str | None = None) -> None:
+        """Answer one `Wanted`: None for success, else the one sentence for the operator and its `Code`."""
 
     def show_connections(self, connections: Sequence[LiveConnection]) -> None:
         """Replace what `gpuadmin session list` shows."""
+
+    def show_running(self, user_ids: Iterable[int]) -> None:
+        """Replace whose containers `gpuadmin workspace list` shows as running."""
 
     def record(self, actor: str, verb: str, subject: str, reason: str, now: datetime) -> None:
         """Write one event row."""

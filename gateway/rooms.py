@@ -7,9 +7,18 @@ know why a container is made or ended.
 from __future__ import annotations
 
 import asyncio
+import socket
 from dataclasses import dataclass, field
 
 from gateway.ports import RunnerLink
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A line to the runner, and what to greet a terminal with."""
+
+    line: socket.socket
+    greeting: str
 
 
 @dataclass
@@ -35,6 +44,10 @@ class Rooms:
 
     def __getitem__(self, user_id: int) -> Room:
         return self._rooms.setdefault(user_id, Room())
+
+    def inhabited(self) -> set[int]:
+        """The users whose containers are believed to run."""
+        return {user_id for user_id, room in self._rooms.items() if room.link is not None}
 
     def close(self) -> None:
         """Leave them all."""

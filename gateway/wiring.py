@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from gateway import networks
 from gateway.broker import Broker
 from gateway.config import Config, this_machine
+from gateway.custody import Custody
 from gateway.desk import Desk
 from gateway.docker.backend import DockerBackend
 from gateway.docker.naming import bridge_prefix
@@ -50,9 +51,11 @@ class Parts:
             self.desk, self.backend, self.folders, self._template, spec_hash, self._link, now
         )
 
+        self.custody = Custody(self.desk, self.broker, self.backend, self.folders, now)
+
     def wishes(self, end_session: Callable[[str, str], bool]) -> Wishes:
         """Who does what operators want."""
-        return Wishes(self.desk, self.broker, end_session, now)
+        return Wishes(self.desk, self.broker, self.custody, end_session, now)
 
     async def close(self) -> None:
         """Give everything back; containers run on."""
@@ -81,6 +84,15 @@ async def act_without_broker(config: Config, store: Store) -> None:
         await parts.wishes(lambda id_, reason: False).grant()
     finally:
         await parts.close()
+
+
+async def running_without_broker(config: Config, instance: str) -> set[int]:
+    """The ids of the users whose containers run. Raises UNAVAILABLE when the engine does not answer."""
+    backend = DockerBackend(instance, str(config.pool))
+    try:
+        return {container.workspace_id for container in await backend.list() if container.running}
+    finally:
+        await backend.close()
 
 
 def open_store(config: Config, check: bool) -> Store:

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Callable
 
 from gateway.broker import Broker
+from gateway.custody import Custody
 from gateway.desk import Desk
 from gateway.errors import Code, PlatformError
 from gateway.journal import explain
@@ -20,9 +21,12 @@ EndSession = Callable[[str, str], bool]
 class Wishes:
     """Does what is wanted. `end_session(id, reason)` is False when there is no such connection or channel."""
 
-    def __init__(self, desk: Desk, broker: Broker, end_session: EndSession, now: Now) -> None:
+    def __init__(
+        self, desk: Desk, broker: Broker, custody: Custody, end_session: EndSession, now: Now
+    ) -> None:
         self._desk = desk
         self._broker = broker
+        self._custody = custody
         self._end_session = end_session
         self._now = now
 
@@ -32,18 +36,32 @@ class Wishes:
         await asyncio.gather(*(self._answer(wanted) for wanted in wishes))
 
     async def _answer(self, wanted: Wanted) -> None:
-        error = None
+        error, code = None, None
         try:
             await self._do(wanted)
         except Exception as failure:
-            error = explain(failure).message
+            known = explain(failure)
+            error, code = known.message, known.code.value
         now = self._now()
-        await self._desk.ask(lambda store: store.done(wanted.id, error, now))
+        await self._desk.ask(lambda store: store.done(wanted.id, error, now, code))
 
     async def _do(self, wanted: Wanted) -> None:
         match wanted.verb:
             case "recreate":
-                await self._broker.recreate(int(wanted.subject))
+                await self._custody.recreate(int(wanted.subject))
+            case "start":
+                await self._custody.start(int(wanted.subject))
+            case "restart":
+                await self._custody.restart(int(wanted.subject))
+            case "rescue":
+                await self._custody.rescue(int(wanted.subject))
+            case "stop":
+                await self._custody.stop(int(wanted.subject))
+            case "remove-workspace":
+                await self._custody.put_away(int(wanted.subject))
+            case "hand-over":
+                giver, taker = map(int, wanted.subject.split())
+                await self._custody.hand_over(giver, taker)
             case "end-leases":
                 await self._broker.settle(int(wanted.subject))
                 await self._forget_removed(int(wanted.subject))

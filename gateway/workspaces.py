@@ -29,17 +29,29 @@ class Limits:
 
 @dataclass(frozen=True)
 class Workspace:
-    """Everything that decides what a user's container must be, read in one go."""
+    """Everything that decides what a user's container must be, read in one go.
+
+    `rescue`: she gets a clean home, with hers in it as `broken`.
+    """
 
     user: User
     image: ImageVersion
     leases: tuple[Lease, ...]
     limits: Limits
+    rescue: bool = False
 
     @property
     def devices(self) -> tuple[str, ...]:
         """The union of the devices of her live leases, sorted."""
         return tuple(sorted({device for lease in self.leases for device in lease.devices}))
+
+
+@dataclass(frozen=True)
+class Removal:
+    """A workspace that an operator removed; its user, who may have a new one, stays."""
+
+    id: int
+    user_id: int
 
 
 @dataclass(frozen=True)
@@ -93,6 +105,10 @@ class Container:
 # Raise this when a backend makes something else of the same spec, so that reconcile replaces old containers.
 TEMPLATE = 1
 
+RESCUE = "rescue"
+"""The clean home, beside her own."""
+BROKEN = "broken"
+"""Where in the clean home hers is."""
 RUNNER_TARGET = "/opt/gpu-gateway/runner.pyz"
 SOCKET_TARGET = "/opt/gpu-gateway/socket"
 
@@ -138,17 +154,28 @@ def container_spec(
         image=workspace.image.digest,
         gpus=workspace.devices,
         limits=workspace.limits,
-        mounts=_mounts(user, directory(state, user.id), runner),
+        mounts=_homes(workspace, directory(state, user.id)) + _mounts(directory(state, user.id), runner),
         env=tuple(sorted(env.items())),
         subnet=subnet,
         command=command,
     )
 
 
-def _mounts(user: User, own: str, runner: str) -> tuple[Mount, ...]:
-    """The whole view of the host: her files writable, the platform's read-only, and nothing else."""
+def _homes(workspace: Workspace, own: str) -> tuple[Mount, ...]:
+    """Her home; in a rescue the clean one, and hers inside it."""
+    user = workspace.user
+    home, hers = f"/home/{user.name}", user.home or f"{own}/home"
+    if not workspace.rescue:
+        return (Mount(hers, home, read_only=False),)
     return (
-        Mount(user.home or f"{own}/home", f"/home/{user.name}", read_only=False),
+        Mount(f"{own}/{RESCUE}", home, read_only=False),
+        Mount(hers, f"{home}/{BROKEN}", read_only=False),
+    )
+
+
+def _mounts(own: str, runner: str) -> tuple[Mount, ...]:
+    """The rest of her view of the host: her files writable, the platform's read-only, and nothing else."""
+    return (
         Mount(f"{own}/workspace", "/workspace", read_only=False),
         Mount(f"{own}/tmp", "/tmp", read_only=False),
         Mount(f"{own}/vartmp", "/var/tmp", read_only=False),

@@ -8,17 +8,16 @@ made there. Every step is taken from a directory's descriptor with O_NOFOLLOW; u
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from gateway.errors import Code, PlatformError
+from gateway.folders import moving
 from gateway.folders.emptying import empty
+from gateway.folders.steps import make_directory, opened, told, write_file
 from gateway.users import User
-from gateway.workspaces import directory
-
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+from gateway.workspaces import BROKEN, RESCUE, directory
 
 # Written once into a home that the platform makes; a site's own home and later edits are never touched.
 _SKELETON = {
@@ -40,28 +39,58 @@ class WorkspaceFolders:
     def __init__(self, state: Path) -> None:
         self._state = state
 
-    def prepare(self, user: User) -> None:
+    def prepare(self, user: User, rescue: bool = False) -> None:
         """See the port. Raises NOT_FOUND when a site's home is absent, UNAVAILABLE for all else."""
         _require_home(user)
-        with _told("make the directories of a workspace"), self._own(user.id, make=True) as own:
+        with told("make the directories of a workspace"), self._own(user.id, make=True) as own:
             if user.home is None:
                 _make_home(own, user)
-            _make_directory(own, "workspace", 0o700, (user.uid, user.gid))
-            _make_directory(own, "tmp", 0o1777)
-            _make_directory(own, "vartmp", 0o1777)
-            _make_directory(own, "socket", 0o711)
-            _make_directory(own, "etc", 0o755)
-            with _opened("etc", own) as etc:
-                _write_file(etc, "passwd", passwd(user))
-                _write_file(etc, "group", group(user))
+            if rescue and not moving.present(RESCUE, own):
+                _make_clean_home(own, user)
+            make_directory(own, "workspace", 0o700, (user.uid, user.gid))
+            make_directory(own, "tmp", 0o1777)
+            make_directory(own, "vartmp", 0o1777)
+            make_directory(own, "socket", 0o711)
+            make_directory(own, "etc", 0o755)
+            with opened("etc", own) as etc:
+                write_file(etc, "passwd", passwd(user))
+                write_file(etc, "group", group(user))
+
+    def clean_home(self, user: User) -> None:
+        """See the port."""
+        with told("make a clean home"), self._own(user.id, make=True) as own:
+            _make_clean_home(own, user)
+
+    def put_away(self, user_id: int, number: int) -> None:
+        """See the port."""
+        with told("put the files of a workspace away"), self._all() as workspaces:
+            moving.put_away(workspaces, str(user_id), str(number))
+
+    def delete_put_away(self, number: int) -> None:
+        """See the port."""
+        with told("delete the files of a removed workspace"), self._all() as workspaces:
+            moving.delete(workspaces, str(number))
+
+    def hand_over(self, giver: User, taker: User) -> str | None:
+        """See the port. `prepare` has made the taker's directories."""
+        with told(f"hand the files of {giver.name} over"), self._all() as workspaces:
+            staged = moving.stage(workspaces, giver.id, taker.id)
+            if staged is None:
+                return None
+            moving.give(self._state / "workspaces" / moving.HANDED / staged, taker.uid, taker.gid)
+            with self._own(taker.id) as own:
+                place = "workspace" if taker.home is not None else "home"
+                with opened(place, own) as files:
+                    name = moving.settle(workspaces, staged, files, f"from-{giver.name}")
+            return f"/workspace/{name}" if taker.home is not None else f"/home/{taker.name}/{name}"
 
     def clear_temporary(self, user_id: int) -> None:
         """Empty /tmp and /var/tmp; see the port. Absent is success."""
-        with _told("empty /tmp of a workspace"):
+        with told("empty /tmp of a workspace"):
             try:
                 with self._own(user_id) as own:
                     for name in ("tmp", "vartmp"):
-                        with _opened(name, own) as temporary:
+                        with opened(name, own) as temporary:
                             empty(temporary)
             except FileNotFoundError:
                 return
@@ -72,26 +101,32 @@ class WorkspaceFolders:
 
     def delete(self, user_id: int) -> None:
         """See the port. Raises UNAVAILABLE when something resists; can be called again."""
-        with _told("delete the files of a workspace"):
+        with told("delete the files of a workspace"):
             try:
                 with self._own(user_id) as own:
                     empty(own)
             except FileNotFoundError:
                 return
-            with _opened(self._state / "workspaces", None) as workspaces:
+            with opened(self._state / "workspaces", None) as workspaces:
                 os.rmdir(str(user_id), dir_fd=workspaces)
 
     @contextmanager
     def _own(self, user_id: int, make: bool = False) -> Iterator[int]:
         """The workspace's directory, reached without following a link below the state directory."""
-        with _opened(self._state, None, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC) as state:
+        with self._all(make) as workspaces:
             if make:
-                _make_directory(state, "workspaces", 0o711)
-            with _opened("workspaces", state) as workspaces:
-                if make:
-                    _make_directory(workspaces, str(user_id), 0o711)
-                with _opened(str(user_id), workspaces) as own:
-                    yield own
+                make_directory(workspaces, str(user_id), 0o711)
+            with opened(str(user_id), workspaces) as own:
+                yield own
+
+    @contextmanager
+    def _all(self, make: bool = True) -> Iterator[int]:
+        """The directory of all workspaces. The state directory itself may be a link of the operator's."""
+        with opened(self._state, None, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC) as state:
+            if make:
+                make_directory(state, "workspaces", 0o711)
+            with opened("workspaces", state) as workspaces:
+                yield workspaces
 
 
 def passwd(user: User) -> str:
@@ -126,59 +161,23 @@ def _require_home(user: User) -> None:
         )
 
 
-def _make_home(own: int, user: User) -> None:
+def _make_home(own: int, user: User, name: str = "home") -> None:
     """Make and furnish a home. It is root's until it is finished, so a crash half-way is made good here."""
-    _make_directory(own, "home", 0o700)
-    with _opened("home", own) as home:
+    make_directory(own, name, 0o700)
+    with opened(name, own) as home:
         if os.fstat(home).st_uid != os.geteuid():
             return
-        for name, text in _SKELETON.items():
-            _write_file(home, name, text, (user.uid, user.gid))
+        for file, text in _SKELETON.items():
+            write_file(home, file, text, (user.uid, user.gid))
         os.fchown(home, user.uid, user.gid)
 
 
-def _make_directory(parent: int, name: str, mode: int, owner: tuple[int, int] | None = None) -> None:
-    """Make it, or finish what a crash left ours. One given to its owner is left as she has it."""
-    with suppress(FileExistsError):
-        os.mkdir(name, 0o700, dir_fd=parent)
-    with _opened(name, parent) as made:
-        now = os.fstat(made)
-        if now.st_uid != os.geteuid():
-            return
-        if stat.S_IMODE(now.st_mode) != mode:
-            os.fchmod(made, mode)
-        if owner is not None:
-            os.fchown(made, *owner)
-
-
-def _write_file(parent: int, name: str, text: str, owner: tuple[int, int] | None = None) -> None:
-    """Put a small file of mode 0644 in place, whole or not at all, in a directory that is still root's."""
-    partial = f".{name}.new"
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
-    with open(os.open(partial, flags, 0o600, dir_fd=parent), "w", encoding="utf-8") as file:
-        file.write(text)
-        os.fchmod(file.fileno(), 0o644)
-        if owner is not None:
-            os.fchown(file.fileno(), *owner)
-    os.rename(partial, name, src_dir_fd=parent, dst_dir_fd=parent)
-
-
-@contextmanager
-def _opened(path: str | Path, parent: int | None, flags: int = _DIRECTORY) -> Iterator[int]:
-    descriptor = os.open(path, flags, dir_fd=parent)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
-@contextmanager
-def _told(doing: str) -> Iterator[None]:
-    """Turn the system's refusal into one sentence for people."""
-    try:
-        yield
-    except OSError as error:
-        raise PlatformError(
-            Code.UNAVAILABLE,
-            f"cannot {doing} ({error.strerror or error}); ask your operator to look at the state directory",
-        ) from error
+def _make_clean_home(own: int, user: User) -> None:
+    """A home as a new user's, and the place in it where hers is shown; what was there before is deleted."""
+    make_directory(own, RESCUE, 0o700)
+    with opened(RESCUE, own) as home:
+        # Root's until it is furnished, as every home.
+        os.fchown(home, os.geteuid(), os.getegid())
+        empty(home)
+        make_directory(home, BROKEN, 0o700, (user.uid, user.gid))
+    _make_home(own, user, RESCUE)

@@ -13,14 +13,13 @@ from gateway.errors import Code, PlatformError
 from gateway.leases import State
 from gateway.quotas import Machine
 from gateway.sqlite.database import Database
-from gateway.sqlite.images import Images
-from gateway.sqlite.leases import Leases
 from gateway.sqlite.rows import user_of
+from gateway.sqlite.workspaces import Workspaces
 from gateway.users import UidRange
 from gateway.workspaces import Limits, Workspace
 
 
-class Store(Leases, Images):
+class Store(Workspaces):
     """Everything the platform remembers. Methods are short, blocking, and whole transactions.
 
     Beside what each says, every method raises UNAVAILABLE when the database cannot answer.
@@ -59,6 +58,7 @@ class Store(Leases, Images):
                 image=self._image(user_id),
                 leases=tuple(lease for lease in mine if lease.state is State.LIVE),
                 limits=self.limits(user_id),
+                rescue=self.rescued(user_id),
             )
 
     def limits(self, user_id: int) -> Limits:

@@ -20,9 +20,10 @@ _CONNECTIONS = """
 
 @dataclass(frozen=True)
 class Answer:
-    """How something wanted ended: `error` is None for success, else one sentence."""
+    """How something wanted ended: `error` is None for success, else one sentence and the `Code` of it."""
 
     error: str | None
+    code: str | None = None
 
 
 class WantedRows(Base):
@@ -41,13 +42,14 @@ class WantedRows(Base):
         rows = self._db.rows("select id, verb, subject, actor from wanted where done_at is null order by id")
         return [Wanted(**row) for row in rows]
 
-    def done(self, wanted_id: int, error: str | None, now: datetime) -> None:
-        """Answer one `Wanted`: None for success, else the one sentence for the operator."""
+    def done(self, wanted_id: int, error: str | None, now: datetime, code: str | None = None) -> None:
+        """Answer one `Wanted`: None for success, else the one sentence for the operator and its `Code`."""
         with self._db.write():
             changed = self._db.change(
-                "update wanted set done_at = ?, error = ? where id = ? and done_at is null",
+                "update wanted set done_at = ?, error = ?, code = ? where id = ? and done_at is null",
                 stamp(now),
                 error,
+                code,
                 wanted_id,
             )
             if changed:
@@ -55,10 +57,10 @@ class WantedRows(Base):
 
     def answer(self, wanted_id: int) -> Answer | None:
         """How a `Wanted` ended, or None while it has not. Raises NOT_FOUND."""
-        row = self._db.row("select done_at, error from wanted where id = ?", wanted_id)
+        row = self._db.row("select done_at, error, code from wanted where id = ?", wanted_id)
         if row is None:
             raise PlatformError(Code.NOT_FOUND, f"Nothing with the number {wanted_id} was ever wanted.")
-        return None if row["done_at"] is None else Answer(row["error"])
+        return None if row["done_at"] is None else Answer(row["error"], row["code"])
 
     def show_connections(self, connections: Sequence[LiveConnection]) -> None:
         """Replace what `gpuadmin session list` shows; nothing is written when nothing changed."""

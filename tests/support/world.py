@@ -70,7 +70,7 @@ class Folders:
         self.prepared: list[int] = []
         self.cleared: list[int] = []
 
-    def prepare(self, user: User) -> None:
+    def prepare(self, user: User, rescue: bool = False) -> None:
         """See the port."""
         self.prepared.append(user.id)
 
@@ -81,6 +81,22 @@ class Folders:
     def socket_directory(self, user_id: int) -> Path:
         """See the port."""
         raise AssertionError("nobody listens on files here")
+
+    def clean_home(self, user: User) -> None:
+        """See the port."""
+        raise AssertionError("nobody is rescued here")
+
+    def put_away(self, user_id: int, number: int) -> None:
+        """See the port."""
+        raise AssertionError("nothing is moved here")
+
+    def delete_put_away(self, number: int) -> None:
+        """See the port."""
+        raise AssertionError("nothing is deleted here")
+
+    def hand_over(self, giver: User, taker: User) -> str | None:
+        """See the port."""
+        raise AssertionError("nothing is moved here")
 
     def delete(self, user_id: int) -> None:
         """See the port."""

@@ -120,8 +120,8 @@ async def test_recreate_applies_it_at_once_and_ends_her_sessions(here: World) ->
     await here.enter(ALICE)
     here.grant("alice", 3)
     here.present.add(ALICE)
-    await here.broker.recreate(ALICE)
-    assert here.told == [(ALICE, "Your container is being made anew; log in again.")]
+    await here.broker.end(ALICE, "Log in again.")
+    assert here.told == [(ALICE, "Log in again.")]
     assert await container(here, ALICE) is None
     assert here.open_links() == []
     await here.enter(ALICE)
@@ -296,7 +296,7 @@ async def test_an_engine_that_is_away_changes_nothing(here: World) -> None:
     lease = here.grant("alice", 0)
     here.backend.away = True
     await refused(here.enter(ALICE), Code.UNAVAILABLE)
-    await refused(here.broker.recreate(ALICE), Code.UNAVAILABLE)
+    await refused(here.broker.end(ALICE, "Log in again."), Code.UNAVAILABLE)
     await refused(here.broker.adopt(), Code.UNAVAILABLE)
     here.time = at(9)
     await here.broker.settle_leases()

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from gateway.custody import Custody
 from gateway.desk import Desk
 from gateway.errors import Code, PlatformError
 from gateway.sqlite.wanted import Answer
@@ -37,7 +38,8 @@ def wishes(here: World, ended: list[tuple[str, str]]) -> Wishes:
         ended.append((id_, reason))
         return id_ == "c1"
 
-    return Wishes(here.desk, here.broker, end, lambda: here.time)
+    custody = Custody(here.desk, here.broker, here.backend, here.folders, lambda: here.time)
+    return Wishes(here.desk, here.broker, custody, end, lambda: here.time)
 
 
 async def test_a_slow_store_never_blocks_the_loop(here: World) -> None:
@@ -122,8 +124,8 @@ async def test_one_wish_that_fails_keeps_no_other(here: World, wishes: Wishes) -
     wanted = [here.store.want(verb, subject, "root", here.time) for verb, subject in verbs]
     await wishes.grant()
     answers = [here.store.answer(each) for each in wanted]
-    assert answers[0] == Answer("There is no session c9; see `gpuadmin session list`.")
-    assert answers[1] == Answer("This gateway cannot dance; upgrade it.")
+    assert answers[0] == Answer("There is no session c9; see `gpuadmin session list`.", "not_found")
+    assert answers[1] == Answer("This gateway cannot dance; upgrade it.", "invalid")
     assert answers[2] is not None
     assert "reference" in str(answers[2].error)
     assert answers[3] == Answer(None)

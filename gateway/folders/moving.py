@@ -1,0 +1,120 @@
+"""Whole workspaces put away and handed over, by renames inside the directory that holds them all.
+
+Owns the order of steps: whatever moment a crash chooses, each file is in exactly one place, and doing it
+again goes on from there. No container shows what is moved; who calls sees to it. Must not know the store.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+from contextlib import suppress
+from itertools import count
+from pathlib import Path
+
+from gateway.folders.emptying import empty
+from gateway.folders.steps import make_directory, opened
+
+PUT_AWAY = "removed"
+HANDED = "handed-over"
+# What the platform makes anew for every container; none of it is a person's.
+_PLATFORMS = ("etc", "socket", "tmp", "vartmp")
+_TAKEN = (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR)
+
+
+def put_away(workspaces: int, workspace: str, number: str) -> None:
+    """Move one of the directory open as `workspaces` to its `removed/NUMBER`, where it stays on one disk.
+
+    Done before, or nothing there: success.
+    """
+    make_directory(workspaces, PUT_AWAY, 0o700)
+    with opened(PUT_AWAY, workspaces) as removed:
+        # Done before a crash: what is in the workspace's place now is a new one.
+        if not present(number, removed):
+            _move(workspaces, workspace, removed, number)
+
+
+def delete(workspaces: int, number: str) -> None:
+    """Delete what was put away. Absent is success; raises OSError when something resists."""
+    try:
+        with opened(PUT_AWAY, workspaces) as removed:
+            with opened(number, removed) as files:
+                empty(files)
+            os.rmdir(number, dir_fd=removed)
+    except FileNotFoundError:
+        return
+
+
+def stage(workspaces: int, giver: int, taker: int) -> str | None:
+    """Move the giver's workspace out of everybody's sight, in one step: the name of where it is below HANDED.
+
+    Goes on with one that was moved before. None: there are no files.
+    """
+    name = f"{giver}-{taker}"
+    make_directory(workspaces, HANDED, 0o700)
+    with opened(HANDED, workspaces) as handed:
+        if not present(name, handed) and not _move(workspaces, str(giver), handed, name):
+            return None
+        with opened(name, handed) as files:
+            for own in _PLATFORMS:
+                _remove(files, own)
+    return name
+
+
+def give(path: Path, uid: int, gid: int) -> None:
+    """Make everything below `path` somebody's, links themselves included. Raises OSError.
+
+    Nobody can reach `path` meanwhile, so nothing is exchanged under us; chown(1) goes to any depth, and
+    with -P follows no link.
+    """
+    done = subprocess.run(
+        ["chown", "-hRP", "--", f"{uid}:{gid}", str(path)], capture_output=True, text=True, check=False
+    )
+    if done.returncode != 0:
+        raise OSError(
+            errno.EIO, done.stderr.strip().splitlines()[-1] if done.stderr.strip() else "chown failed"
+        )
+
+
+def settle(workspaces: int, staged: str, files: int, wish: str) -> str:
+    """Move what `stage` named into the directory open as `files`, as `wish` or the first free `wish-N`.
+
+    Its owner may have put anything there under that name: rename(2) puts a directory in the place of no file,
+    no link and no filled directory. Returns the name.
+    """
+    with opened(HANDED, workspaces) as handed:
+        for number in count(1):
+            name = wish if number == 1 else f"{wish}-{number}"
+            try:
+                os.rename(staged, name, src_dir_fd=handed, dst_dir_fd=files)
+            except OSError as error:
+                if error.errno not in _TAKEN:
+                    raise
+                continue
+            return name
+    raise AssertionError("there is always a free number")
+
+
+def _move(workspaces: int, workspace: str, target: int, name: str) -> bool:
+    """Rename a workspace into `target`; False when there is none."""
+    try:
+        os.rename(workspace, name, src_dir_fd=workspaces, dst_dir_fd=target)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _remove(parent: int, name: str) -> None:
+    with suppress(FileNotFoundError), opened(name, parent) as directory:
+        empty(directory)
+        os.rmdir(name, dir_fd=parent)
+
+
+def present(name: str, parent: int) -> bool:
+    """Whether there is anything of this name, a broken link included."""
+    try:
+        os.stat(name, dir_fd=parent, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
