@@ -20,9 +20,10 @@ Follow one login::
 Floors: who may import whom. A test holds them (setup.cfg has the contracts)::
 
     4  admin/*, main, worker, overseer                programs
+       sampler exporter                              what is measured, and told over HTTP
        wiring                                         which adapter stands behind which port
     3  sqlite docker folders nvml runner ssh          adapters, none imports another
-       evidence hostkeys workers                      of asyncssh's keys, and of processes
+       evidence hostkeys workers metrics              of asyncssh's keys, processes and Prometheus
     2  broker rooms reception connections wishes      use cases over ports
        custody reconcile entering desk
     1  ports verbs messages wire journal pipes        the seams, and the workers' protocol

@@ -211,15 +211,18 @@ class Broker:
         await asyncio.to_thread(self._folders.prepare, user, workspace.rescue)
         await asyncio.to_thread(self._folders.clear_temporary, user.id)
         room.link = self._open_link(user)
+        begun = asyncio.get_running_loop().time()
         try:
             await self._backend.start(spec, progress)
         except BaseException as error:
             room.leave()
-            if spec.gpus and isinstance(error, PlatformError):
-                await self._flag(workspace.leases, error.message)
+            if isinstance(error, PlatformError):
+                note("container_failed", user=user.id, gpus=len(spec.gpus))
+                await self._flag(workspace.leases if spec.gpus else (), error.message)
             raise
+        seconds = round(asyncio.get_running_loop().time() - begun, 3)
         await self._flag([lease for lease in workspace.leases if lease.problem], None)
-        note("container_started", user=user.id, gpus=len(spec.gpus))
+        note("container_started", user=user.id, gpus=len(spec.gpus), seconds=seconds)
 
     async def _see_end(self, end: ContainerEnd) -> None:
         async with self._rooms[end.workspace_id].lock:

@@ -44,7 +44,10 @@ class Listen:
 
 @dataclass(frozen=True)
 class Config:
-    """What an operator may decide. `workers` is a count of processes, `manage` None for all GPUs."""
+    """What an operator may decide. `workers` is a count of processes, `manage` None for all GPUs.
+
+    `metrics` is where HTTP tells figures and health, None for nowhere.
+    """
 
     state: Path = STATE
     listen: Listen = Listen()
@@ -52,6 +55,7 @@ class Config:
     pool: IPv4Network = field(default_factory=lambda: IPv4Network("10.213.0.0/16"))
     uids: UidRange = field(default_factory=UidRange)
     manage: tuple[str, ...] | None = None
+    metrics: Listen | None = Listen("127.0.0.1", 9117)
     env: tuple[tuple[str, str], ...] = ()
 
 
@@ -163,6 +167,10 @@ def _uids(value: object) -> UidRange:
     return UidRange(first, last)
 
 
+def _metrics(value: object) -> Listen | None:
+    return None if value == "off" else parse_listen(_text(value))
+
+
 def _devices(value: object) -> tuple[str, ...]:
     if not isinstance(value, list):
         raise ValueError("must be a list of GPU ids")
@@ -186,6 +194,7 @@ _READERS: Mapping[str, tuple[str, Callable[[Any], object]]] = {
     "workers": ("workers", lambda value: _whole(value, 1, 256)),
     "network.pool": ("pool", lambda value: parse_pool(_text(value))),
     "uids": ("uids", _uids),
+    "metrics.listen": ("metrics", _metrics),
     "gpus.manage": ("manage", _devices),
     "workspace.env": ("env", _env),
 }

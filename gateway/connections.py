@@ -70,9 +70,13 @@ class Connections:
         """The authenticated ones."""
         return iter(list(self._by_ticket.values()))
 
+    def unproven(self) -> int:
+        """How many have not authenticated."""
+        return len(self._by_id) - len(self._by_ticket)
+
     def arrive(self, worker: Peer, peer: str, now: datetime) -> Connection:
         """Note an accepted socket. Raises NO_CAPACITY when too many have not authenticated yet."""
-        if len(self._by_id) - len(self._by_ticket) >= MOST_UNPROVEN:
+        if self.unproven() >= MOST_UNPROVEN:
             raise PlatformError(Code.NO_CAPACITY, "Too many connections are logging in; try again.")
         connection = Connection(secrets.token_hex(8), worker, peer, now)
         self._by_id[connection.id] = connection

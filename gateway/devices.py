@@ -32,6 +32,25 @@ class DeviceRequest:
     ids: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class Reading:
+    """What the GPU `id` does at one moment; None is what it does not tell.
+
+    `utilization` in per cent, `used` and `free` in bytes of its memory, `temperature` in degrees Celsius,
+    `power` in watts; its node is /dev/nvidia`minor`.
+    """
+
+    id: str
+    index: int
+    minor: int
+    model: str
+    utilization: int | None = None
+    used: int | None = None
+    free: int | None = None
+    temperature: int | None = None
+    power: float | None = None
+
+
 def managed(devices: Sequence[Device], manage: Collection[str] | None) -> list[Device]:
     """The devices that this platform may grant: those whose ids are listed, or all when there is no list."""
     return [device for device in devices if manage is None or device.id in manage]

@@ -11,12 +11,30 @@ import secrets
 import sys
 import time
 import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 
 from gateway.errors import Code, PlatformError
+
+Listener = Callable[[str, Mapping[str, object]], None]
+
+_listeners: list[Listener] = []
+
+
+@contextmanager
+def heard(listener: Listener) -> Iterator[None]:
+    """During the block, `listener` is told of every event and its fields, in whatever thread it is noted."""
+    _listeners.append(listener)
+    try:
+        yield
+    finally:
+        _listeners.remove(listener)
 
 
 def note(what: str, **fields: object) -> None:
     """Write one event, its fields and the time (UTC). Never raises: a full disk must not end a session."""
+    for listener in list(_listeners):
+        listener(what, fields)
     stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     line = json.dumps({"at": stamp, "event": what} | fields, default=str)
     try:

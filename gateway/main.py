@@ -22,11 +22,14 @@ from gateway.config import Config, Listen, load, parse_listen
 from gateway.connections import Connections
 from gateway.errors import Code, PlatformError
 from gateway.evidence import proves
+from gateway.exporter import exported
 from gateway.hostkeys import HostKeys
-from gateway.journal import explain, note, take_logging
+from gateway.journal import explain, heard, note, take_logging
+from gateway.metrics import Metrics
 from gateway.overseer import Overseer
 from gateway.privileges import raise_limit
 from gateway.reception import Reception
+from gateway.sampler import Sampler
 from gateway.sqlite.directory import ensure_directory, operators_group
 from gateway.wiring import Parts, now, open_store
 from gateway.workers import Workers
@@ -72,17 +75,19 @@ def serve(listen: str | None, workers: int | None, config_file: Path | None, sta
 
 async def _serve(config: Config, where: Listen, count: int) -> None:
     lock = await take_lock(config)
+    metrics = Metrics(socket.gethostname())
     try:
         parts = Parts(config, lambda: open_store(config, check=True))
         try:
-            await _run(config, parts, await listen_on(where), count)
+            with heard(metrics.hear), exported(config.metrics, metrics):
+                await _run(config, parts, await listen_on(where), count, metrics)
         finally:
             await parts.close()
     finally:
         os.close(lock)
 
 
-async def _run(config: Config, parts: Parts, listener: socket.socket, count: int) -> None:
+async def _run(config: Config, parts: Parts, listener: socket.socket, count: int, metrics: Metrics) -> None:
     keys = HostKeys(config.state / "host-keys")
     connections = Connections(proves)
     stop = asyncio.Event()
@@ -95,7 +100,8 @@ async def _run(config: Config, parts: Parts, listener: socket.socket, count: int
             workers = Workers(count, (WORKER_ID, WORKER_ID), keys, connections, reception)
             overseer = Overseer(parts, connections, reception, workers)
             await overseer.begin()
-            for work in (workers.run(), overseer.run(), accept(listener, workers)):
+            sampler = Sampler(parts, connections, workers, metrics)
+            for work in (workers.run(), overseer.run(), sampler.run(), accept(listener, workers)):
                 group.create_task(work)
             await workers.ready()
             note("ready", listen=str(where_of(listener)), workers=count, fingerprints=keys.fingerprints())

@@ -7,12 +7,13 @@ any other adapter. Every call may block for seconds while a driver wakes up: nev
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pynvml
 
-from gateway.devices import Device
+from gateway.devices import Device, Reading
 from gateway.errors import Code, PlatformError
 
 log = logging.getLogger(__name__)
@@ -41,6 +42,17 @@ class NvmlProbe:
             seen = [self._device(index) for index in range(pynvml.nvmlDeviceGetCount())]
         return [device for device in seen if device is not None]
 
+    def readings(self) -> list[Reading]:
+        """What each GPU that answers does now; fields that it does not support are None.
+
+        Raises PlatformError(UNAVAILABLE) when NVML itself fails.
+        """
+        with _opened() as present:
+            if not present:
+                return []
+            seen = [_reading(index) for index in range(pynvml.nvmlDeviceGetCount())]
+        return [reading for reading in seen if reading is not None]
+
     def driver_version(self) -> str | None:
         """NVIDIA's driver, such as 550.54.15; None where there is no NVIDIA library.
 
@@ -62,6 +74,38 @@ class NvmlProbe:
         except pynvml.NVMLError as error:
             log.warning("GPU %d does not answer: %s", index, error)
             return None
+
+
+def _reading(index: int) -> Reading | None:
+    try:
+        handle = pynvml.nvmlDeviceGetHandleByIndex(index)
+        uuid, model = pynvml.nvmlDeviceGetUUID(handle), pynvml.nvmlDeviceGetName(handle)
+        minor = pynvml.nvmlDeviceGetMinorNumber(handle)
+    except pynvml.NVMLError:
+        # `devices` logs it.
+        return None
+    rates = _told(pynvml.nvmlDeviceGetUtilizationRates, handle)
+    memory = _told(pynvml.nvmlDeviceGetMemoryInfo, handle)
+    milliwatts = _told(pynvml.nvmlDeviceGetPowerUsage, handle)
+    return Reading(
+        id=uuid,
+        index=index,
+        minor=minor,
+        model=model,
+        utilization=None if rates is None else rates.gpu,
+        used=None if memory is None else memory.used,
+        free=None if memory is None else memory.free,
+        temperature=_told(pynvml.nvmlDeviceGetTemperature, handle, pynvml.NVML_TEMPERATURE_GPU),
+        power=None if milliwatts is None else milliwatts / 1000,
+    )
+
+
+def _told(ask: Callable[..., Any], *args: Any) -> Any:
+    """The answer, or None where this GPU does not tell: MIG parents have no utilisation, some no sensor."""
+    try:
+        return ask(*args)
+    except pynvml.NVMLError:
+        return None
 
 
 @contextmanager

@@ -27,7 +27,8 @@ LONGEST_WORDS = 2_000
 """Characters of a message for a person; an engine's reasons may be long."""
 LONGEST_NAME = 64
 _CHANNEL = re.compile(r"[0-9a-f]{1,16}")
-_KINDS = frozenset(("shell", "exec", "subsystem", "forward"))
+KINDS = frozenset(("shell", "exec", "subsystem", "forward"))
+"""What a channel may be for."""
 _SHOWN = re.compile(r"[ -~]{0,1024}")
 
 
@@ -180,13 +181,17 @@ class Reception:
         return any(connection.channels for connection in self._connections.of_user(user_id))
 
     def _gone(self, connection: Connection | None) -> None:
-        if connection is not None and connection.ticket:
+        if connection is None:
+            return
+        if connection.ticket:
             note("logout", connection=connection.id, user=connection.user)
+        else:
+            note("login_abandoned", connection=connection.id, peer=connection.peer)
 
 
 def _check_shown(message: verbs.Opened | verbs.Closed) -> None:
     """Operators' terminals show these words. Raises MessageError for any that could do more than be read."""
     if not _CHANNEL.fullmatch(message.channel):
         raise MessageError("a channel has another kind of id")
-    if isinstance(message, verbs.Opened) and not (message.kind in _KINDS and _SHOWN.fullmatch(message.what)):
+    if isinstance(message, verbs.Opened) and not (message.kind in KINDS and _SHOWN.fullmatch(message.what)):
         raise MessageError("what a channel is for was not escaped")

@@ -115,6 +115,10 @@ class Workers:
             self._some_ready.clear()
             await self._some_ready.wait()
 
+    def count_ready(self) -> int:
+        """How many workers can take connections."""
+        return sum(worker.ready for worker in self._workers)
+
     def hand_over(self, sock: socket.socket, peer: str) -> None:
         """Give an accepted socket to a worker; it is closed when none can take it."""
         able = [worker for worker in self._workers if worker.ready]

@@ -106,7 +106,9 @@ class House:
     def __post_init__(self) -> None:
         self.state = self.folder / "state"
         self.log = self.folder / "gateway.log"
-        (self.folder / "config.toml").write_text(f'[network]\npool = "{self.pool}"\n')
+        (self.folder / "config.toml").write_text(
+            f'[network]\npool = "{self.pool}"\n[metrics]\nlisten = "off"\n'
+        )
         self.environment = {
             **self.environment,
             "GPU_GATEWAY_STATE": str(self.state),
