@@ -8,9 +8,9 @@ from __future__ import annotations
 import click
 
 from admin.call import Call, as_json, pass_call
-from admin.inventory import look
-from admin.output import field, instant, listing, minute
-from gateway.units import format_size
+from admin.inventory import look, look_when_unknown
+from admin.output import field, instant, listing, minute, say
+from gateway.units import format_instant, format_size
 
 COLUMNS = [
     ("GPU", field("index")),
@@ -19,13 +19,14 @@ COLUMNS = [
     ("MEMORY", lambda record: format_size(record["memory"])),
     ("HELD BY", field("user")),
     ("UNTIL", lambda record: minute(record["expires_at"])),
+    ("DRAINED", lambda record: None if record["drained"] is None else record["drained"] or "yes"),
     ("PROBLEM", field("problem")),
 ]
 
 
 @click.group()
 def gpu() -> None:
-    """Look at GPUs.
+    """Look at GPUs, and take one out of use.
 
     \b
     Example:
@@ -56,9 +57,42 @@ def list_(call: Call, as_json: bool) -> None:
                 "memory": device.memory,
                 "node": device.node,
                 "problem": device.problem,
+                "drained": device.drained,
                 "lease": lease and lease.id,
                 "user": lease and lease.user,
                 "expires_at": instant(lease.expires_at) if lease else None,
             }
         )
     listing(records, COLUMNS, as_json)
+
+
+@gpu.command()
+@click.argument("id_", metavar="ID")
+@click.option("--reason", default="", metavar="TEXT", help="Why; shown in gpu list and to who asks for GPUs.")
+@pass_call
+def drain(call: Call, id_: str, reason: str) -> None:
+    """Grant a GPU to nobody from now on; who holds it keeps it until her lease ends.
+
+    \b
+    Example:
+      gpuadmin gpu drain GPU-7f6d0f5e-1c4a-4a0e-8a53-0c5b9bb8f0a1 --reason "fan"
+    """
+    look_when_unknown(call)
+    changed = call.store.drain(id_, reason, call.actor, call.now)
+    holder = next((lease for lease in call.store.held_leases() if id_ in lease.devices), None)
+    until = f"; {holder.user} holds it until {format_instant(holder.expires_at)}" if holder else ""
+    say(f"{'Drained' if changed else 'It is drained already:'} {id_}{until}.")
+
+
+@gpu.command()
+@click.argument("id_", metavar="ID")
+@pass_call
+def undrain(call: Call, id_: str) -> None:
+    """Let a drained GPU be granted again.
+
+    \b
+    Example:
+      gpuadmin gpu undrain GPU-7f6d0f5e-1c4a-4a0e-8a53-0c5b9bb8f0a1
+    """
+    changed = call.store.drain(id_, None, call.actor, call.now)
+    say(f"{id_} can be granted again." if changed else f"{id_} was not drained.")

@@ -1,4 +1,4 @@
-"""`gpuadmin allocate`, `release` and `leases`: who holds which GPU until when.
+"""`gpuadmin allocate`, `extend`, `release` and `leases`: who holds which GPU until when.
 
 Owns the command lines. Must not choose a device.
 """
@@ -75,6 +75,27 @@ def release(call: Call, target: str) -> None:
         wanted = call.store.end_user_leases(parse_user_name(target), call.actor, call.now)
     carry_out(call, wanted, f"{target} is to be released")
     say(f"Released {target}.")
+
+
+@click.command()
+@click.argument("number", metavar="LEASE", type=click.IntRange(1, 2**63 - 1))
+@click.option(
+    "--for", "length", metavar="DURATION", help="How much longer, such as 8h; her quota `lease` if left out."
+)
+@pass_call
+def extend(call: Call, number: int, length: str | None) -> None:
+    """Move the end of a lease, within its user's quota of GPU-hours; nothing in her container changes.
+
+    \b
+    Example:
+      gpuadmin extend 17 --for 8h
+    """
+    duration = None if length is None else parse_duration(length)
+    lease, before = call.store.extend(number, duration, call.actor, call.now)
+    say(
+        f"Lease {number} of {lease.user} ends {format_instant(lease.expires_at)}, "
+        f"not {format_instant(before)}."
+    )
 
 
 @click.command()

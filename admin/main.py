@@ -13,7 +13,20 @@ from typing import Any, NoReturn
 import click
 
 import gateway
-from admin import doctor, faults, gpus, groups, images, keys, leases, quotas, sessions, users, workspaces
+from admin import (
+    doctor,
+    faults,
+    gpus,
+    groups,
+    images,
+    keys,
+    leases,
+    quotas,
+    reports,
+    sessions,
+    users,
+    workspaces,
+)
 from admin.call import Call
 from admin.output import printable
 from gateway.errors import Code, PlatformError
@@ -95,10 +108,12 @@ for command in (
     groups.group,
     keys.key,
     leases.allocate,
+    leases.extend,
     leases.release,
     leases.leases,
     gpus.gpu,
     quotas.quota,
+    reports.report,
     images.image,
     workspaces.workspace,
     sessions.session,

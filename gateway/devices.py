@@ -13,7 +13,8 @@ from dataclasses import dataclass
 class Device:
     """One GPU. `id` is opaque and stable (an NVML UUID here); `index` is for people and may change.
 
-    `memory` is in bytes. `problem` says why it must not be granted, or is None.
+    `memory` is in bytes. `problem` says why it must not be granted, or is None; so does `drained`, with an
+    operator's reason, which may be empty.
     """
 
     id: str
@@ -22,6 +23,7 @@ class Device:
     memory: int
     node: str = "local"
     problem: str | None = None
+    drained: str | None = None
 
 
 @dataclass(frozen=True)

@@ -69,14 +69,18 @@ def choose(devices: Sequence[Device], held: Sequence[Lease], request: DeviceRequ
         )
     taken = {device for lease in held for device in lease.devices}
     candidates = [known[wanted] for wanted in request.ids] or list(known.values())
-    free = [device.id for device in candidates if device.id not in taken and device.problem is None]
+    free = [device.id for device in candidates if device.id not in taken and _sound(device)]
     if len(free) < request.count:
         raise PlatformError(Code.NO_CAPACITY, _shortage(candidates, held, request, len(free)))
     return tuple(free[: request.count])
 
 
+def _sound(device: Device) -> bool:
+    return device.problem is None and device.drained is None
+
+
 def _shortage(candidates: Sequence[Device], held: Sequence[Lease], request: DeviceRequest, free: int) -> str:
-    """Who holds the candidates until when, and which of them are out of order."""
+    """Who holds the candidates until when, and which of them are out of order or drained."""
     names = {device.id: f"GPU {device.index}" for device in candidates}
     reasons = [
         f"{lease.user} holds {_listed(names, lease)} until {_until(lease)}"
@@ -85,6 +89,11 @@ def _shortage(candidates: Sequence[Device], held: Sequence[Lease], request: Devi
     ]
     reasons += [
         f"GPU {device.index} is out of order ({device.problem})" for device in candidates if device.problem
+    ]
+    reasons += [
+        f"GPU {device.index} is drained{f' ({device.drained})' if device.drained else ''}"
+        for device in candidates
+        if device.drained is not None and device.problem is None
     ]
     wanted = "GPU is" if request.count == 1 else "GPUs are"
     return (

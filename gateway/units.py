@@ -16,14 +16,14 @@ _SIZE = re.compile(r"([0-9]{1,9})([KMGT])")
 _SECONDS = {"m": 60, "h": 3600, "d": 86400}
 _BYTES = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 # An expiry date beyond the year 9999 cannot be written down; ten years is longer than any GPU is kept.
-_LONGEST = timedelta(days=3650)
+LONGEST = timedelta(days=3650)
 
 
 def parse_duration(text: str) -> timedelta:
     """`30m`, `8h` or `7d`, at least one minute and at most ten years. Raises INVALID."""
     match = _DURATION.fullmatch(text)
     seconds = int(match[1]) * _SECONDS[match[2]] if match else 0
-    if not 0 < seconds <= _LONGEST.total_seconds():
+    if not 0 < seconds <= LONGEST.total_seconds():
         raise PlatformError(
             Code.INVALID,
             f"{text!r} is not a duration; write minutes, hours or days such as 30m, 8h or 7d, up to 3650d.",

@@ -20,6 +20,7 @@ from gateway.sqlite.quotas import Quotas
 from gateway.sqlite.rows import Facts, instant, maybe_instant, stamp
 from gateway.sqlite.users import Users
 from gateway.sqlite.wanted import WantedRows
+from gateway.units import LONGEST
 from gateway.users import User
 
 _LEASES = """
@@ -61,6 +62,36 @@ class Leases(Users, Quotas, Devices, WantedRows):
             after: Facts = {"lease": lease_id, "devices": list(devices), "expires_at": stamp(expires_at)}
             self._event(now, actor, "allocate", name, after=after)
             return self.lease(lease_id)
+
+    def extend(
+        self, lease_id: int, length: timedelta | None, actor: str, now: datetime
+    ) -> tuple[Lease, datetime]:
+        """Move a live lease's end by `length`, or by her quota `lease`: the lease, and when it ended before.
+
+        Raises NOT_FOUND, CONFLICT for a lease that is over, QUOTA_EXCEEDED by the quota `gpu_hours`.
+        """
+        with self._db.write():
+            lease = self.lease(lease_id)
+            if lease.state is not State.LIVE or lease.expires_at <= now:
+                raise PlatformError(
+                    Code.CONFLICT,
+                    f"Lease {lease_id} is over; grant anew with: gpuadmin allocate {lease.user} --gpus "
+                    f"{len(lease.devices)}",
+                )
+            user = self._user(lease.user)
+            values = self._effective(user.id)
+            time = timedelta(seconds=values["lease"]) if length is None else length
+            if lease.expires_at + time > now + LONGEST:
+                raise PlatformError(
+                    Code.CONFLICT, f"Lease {lease_id} would end in more than ten years; extend it by less."
+                )
+            self._check_hours(user, len(lease.devices), time, now)
+            expires_at = stamp(lease.expires_at + time)
+            self._db.change("update lease set expires_at = ? where id = ?", expires_at, lease_id)
+            before: Facts = {"lease": lease_id, "expires_at": stamp(lease.expires_at)}
+            after: Facts = {"lease": lease_id, "expires_at": expires_at}
+            self._event(now, actor, "extend", user.name, before, after)
+            return self.lease(lease_id), lease.expires_at
 
     def _check_hours(self, user: User, count: int, length: timedelta, now: datetime) -> None:
         """Raise QUOTA_EXCEEDED when `count` GPUs for `length` more are above the quota `gpu_hours`."""

@@ -232,3 +232,9 @@ def m007_workspaces(db: Database) -> None:
         ) strict"""
     )
     db.execute("alter table wanted add column code text")
+
+
+@migrations()
+def m008_drained(db: Database) -> None:
+    """Why an operator wants a device granted to nobody; null: granted."""
+    db.execute("alter table device add column drained text")

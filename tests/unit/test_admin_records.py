@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from click.testing import CliRunner, Result
 from admin.call import caller
 from admin.main import cli
 from admin.output import printable
+from gateway.devices import DeviceRequest
 from gateway.sqlite.store import Store
 from tests.support.stores import NOW, add_people, gpu, key_line, open_store
 
@@ -153,6 +155,47 @@ def test_when_all_are_held_one_is_told_by_whom_and_until_when(gpuadmin: Gpuadmin
     refused(gpuadmin("allocate", "bob", "--gpus", "1"), 75, "alice holds GPU 0 and GPU 1 until 20")
 
 
+def test_a_lease_is_extended(gpuadmin: Gpuadmin, store: Store) -> None:
+    add_people(store, "alice")
+    done(gpuadmin("allocate", "alice", "--gpus", "1", "--for", "8h"))
+    assert done(gpuadmin("extend", "1", "--for", "8h")).startswith("Lease 1 of alice ends 20")
+    (lease,) = listed(gpuadmin("leases", "--json"))
+    assert 16 * 3600 - 60 < lease["remaining"] <= 16 * 3600
+    done(gpuadmin("quota", "set", "alice", "gpu_hours=20/1d"))
+    refused(gpuadmin("extend", "1", "--for", "8h"), 1, "8 more do not fit")
+    for bad in (["0"], ["-1"], ["x"], ["1", "--for", "8"], ["99999999999999999999"], []):
+        refused(gpuadmin("extend", *bad), 2, "")
+
+
+def test_a_gpu_is_drained(gpuadmin: Gpuadmin, store: Store) -> None:
+    add_people(store, "alice")
+    done(gpuadmin("allocate", "alice", "--device", gpu(0).id))
+    assert "; alice holds it until 20" in done(gpuadmin("gpu", "drain", gpu(0).id, "--reason", "fan\x1b[2J"))
+    done(gpuadmin("gpu", "drain", gpu(1).id))
+    refused(gpuadmin("allocate", "alice", "--gpus", "1"), 75, "GPU 1 is drained. Ask again")
+    assert [device.drained for device in store.devices()] == ["fan\x1b[2J", ""]
+    assert done(gpuadmin("gpu", "undrain", gpu(1).id)) == f"{gpu(1).id} can be granted again.\n"
+    assert done(gpuadmin("gpu", "undrain", gpu(1).id)) == f"{gpu(1).id} was not drained.\n"
+    done(gpuadmin("allocate", "alice", "--gpus", "1"))
+
+
+def test_a_report_of_gpu_hours(gpuadmin: Gpuadmin, store: Store) -> None:
+    add_people(store, "alice", "bob")
+    now = datetime.now(UTC)
+    store.grant("alice", DeviceRequest(1), timedelta(days=30), "root", now - timedelta(hours=30))
+    store.grant("bob", DeviceRequest(1), timedelta(days=30), "root", now - timedelta(hours=3))
+    alice, bob = listed(gpuadmin("report", "--json"))
+    assert (alice["user"], alice["gpu_seconds"] // 60, alice["leases"]) == ("alice", 30 * 60, 1)
+    assert bob["gpu_seconds"] // 60 == 180
+    assert listed(gpuadmin("report", "--since", "1d", "--json"))[0]["gpu_seconds"] == 24 * 3600
+    assert [line.split() for line in done(gpuadmin("report")).splitlines()] == [
+        ["USER", "GPU-HOURS", "LEASES"],
+        ["alice", "30", "1"],
+        ["bob", "3", "1"],
+    ]
+    refused(gpuadmin("report", "--since", "1"), 2, "not a duration")
+
+
 def test_quotas(gpuadmin: Gpuadmin, store: Store) -> None:
     add_people(store, "alice")
     done(gpuadmin("quota", "set", "alice", "gpus=2"))
@@ -222,6 +265,7 @@ def test_lists_of_nothing(gpuadmin: Gpuadmin) -> None:
         "group list",
         "key list",
         "leases",
+        "report",
         "image list",
         "workspace list",
         "session list",
@@ -261,6 +305,9 @@ def test_images_and_workspaces(gpuadmin: Gpuadmin, store: Store) -> None:
         "allocate dave --gpus 1",
         "release dave",
         "release 7",
+        "extend 7",
+        "gpu drain GPU-nope",
+        "gpu undrain GPU-nope",
         "quota show dave",
         "quota show --group sound",
         "quota set --group sound gpus=1",

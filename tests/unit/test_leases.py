@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -43,6 +44,14 @@ def test_a_device_with_a_problem_is_passed_over_and_named_when_it_is_missed() ->
     devices = [gpu(0, "fell off the bus"), gpu(1)]
     assert choose(devices, [], DeviceRequest(1)) == ids(1)
     with pytest.raises(PlatformError, match=r"GPU 0 is out of order \(fell off the bus\)") as caught:
+        choose(devices, [], DeviceRequest(2))
+    assert caught.value.code is Code.NO_CAPACITY
+
+
+def test_a_drained_device_is_not_granted_and_named_when_it_is_missed() -> None:
+    devices = [replace(gpu(0), drained="fan"), replace(gpu(1), drained=""), gpu(2)]
+    assert choose(devices, [], DeviceRequest(1)) == ids(2)
+    with pytest.raises(PlatformError, match=r"GPU 0 is drained \(fan\); GPU 1 is drained\. Ask") as caught:
         choose(devices, [], DeviceRequest(2))
     assert caught.value.code is Code.NO_CAPACITY
 

@@ -6,6 +6,7 @@ import random
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from gateway.devices import DeviceRequest
 from gateway.errors import Code, PlatformError
 from gateway.leases import Lease, State
+from gateway.quotas import KEYS
 from gateway.sqlite.store import Store
 from gateway.users import SiteAccount
 from gateway.workspaces import Limits
@@ -174,6 +176,74 @@ def test_a_device_that_goes_missing_stays_known_and_is_not_granted(store: Store)
     version = store._db.rows("select count(*) as events from event")
     store.sync_devices([gpu(0), gpu(1, "row remapping pending")], NOW)
     assert store._db.rows("select count(*) as events from event") == version
+
+
+def test_a_drained_device_keeps_its_lease_and_is_granted_to_nobody_more(store: Store) -> None:
+    lease = grant(store, "alice")
+    assert store.drain(gpu(0).id, "fan", "root", NOW)
+    assert not store.drain(gpu(0).id, "fan", "root", NOW)
+    assert store.held_leases() == [lease]
+    store.expire(lease.id, "over", "gateway", NOW)
+    store.released(lease.id, "gateway", NOW)
+    # What the probe sees says nothing of it, and is nothing new.
+    before = store._db.rows("select count(*) as events from event")
+    store.sync_devices([gpu(0), gpu(1)], NOW)
+    assert store._db.rows("select count(*) as events from event") == before
+    assert [device.drained for device in store.devices()] == ["fan", None]
+    assert grant(store, "bob").devices == (gpu(1).id,)
+    with pytest.raises(PlatformError, match=r"GPU 0 is drained \(fan\)"):
+        grant(store, "alice")
+    assert store.drain(gpu(0).id, None, "root", NOW)
+    assert not store.drain(gpu(0).id, None, "root", NOW)
+    assert grant(store, "alice").devices == (gpu(0).id,)
+    with pytest.raises(PlatformError) as caught:
+        store.drain("GPU-nope", "fan", "root", NOW)
+    assert caught.value.code is Code.NOT_FOUND
+
+
+def test_an_extension_moves_the_end_and_nothing_else(store: Store) -> None:
+    lease = grant(store, "alice")
+    after, before = store.extend(lease.id, 8 * HOUR, "root", NOW)
+    assert before == lease.expires_at
+    assert after == replace(lease, expires_at=lease.expires_at + 8 * HOUR)
+    store.set_quota("alice", "lease", 3600, "root", NOW)
+    assert store.extend(lease.id, None, "root", NOW)[0].expires_at == lease.expires_at + 9 * HOUR
+
+
+def test_an_extension_is_within_the_quota_of_hours(store: Store) -> None:
+    lease = grant(store, "alice")
+    hours = round((lease.expires_at - NOW) / HOUR)
+    store.set_quota("alice", "gpu_hours", KEYS["gpu_hours"].parse(f"{hours + 2}/7d"), "root", NOW)
+    with pytest.raises(PlatformError, match="0 were held") as caught:
+        store.extend(lease.id, 3 * HOUR, "root", NOW)
+    assert caught.value.code is Code.QUOTA_EXCEEDED
+    assert store.lease(lease.id) == lease
+    assert store.extend(lease.id, 2 * HOUR, "root", NOW)
+
+
+def test_what_is_over_or_would_never_end_is_not_extended(store: Store) -> None:
+    lease = grant(store, "alice")
+    for _ in range(2):
+        with pytest.raises(PlatformError, match="more than ten years") as caught:
+            store.extend(lease.id, timedelta(days=3650), "root", NOW)
+        assert caught.value.code is Code.CONFLICT
+    with pytest.raises(PlatformError, match="is over; grant anew") as caught:
+        store.extend(lease.id, HOUR, "root", lease.expires_at)
+    store.expire(lease.id, "over", "gateway", NOW)
+    with pytest.raises(PlatformError, match="is over; grant anew") as caught:
+        store.extend(lease.id, HOUR, "root", NOW)
+    assert caught.value.code is Code.CONFLICT
+    with pytest.raises(PlatformError) as caught:
+        store.extend(99, HOUR, "root", NOW)
+    assert caught.value.code is Code.NOT_FOUND
+
+
+def test_leases_that_were_released_before_are_left_out(store: Store) -> None:
+    first, second = grant(store, "alice"), grant(store, "bob")
+    store.expire(first.id, "over", "gateway", NOW)
+    store.released(first.id, "gateway", NOW + HOUR)
+    assert [lease.id for lease in store.leases(NOW)] == [first.id, second.id]
+    assert [lease.id for lease in store.leases(NOW + 2 * HOUR)] == [second.id]
 
 
 def test_a_workspace_is_read_in_one_go(store: Store) -> None:
