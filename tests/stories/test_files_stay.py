@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import shlex
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-
-from tests.conftest import GpuEngine
-from tests.stories.conftest import a_house, ended
 from tests.support.house import House, wait_for
 
 _LEAVE = "echo kept | tee ~/mine /workspace/ours >/dev/null; echo gone > /tmp/scratch"
@@ -71,14 +67,3 @@ def test_work_runs_on_while_the_gateway_is_killed(new_house: Callable[[], House]
     wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers), "the workers' end")
     house.start()
     assert alice.ssh("pgrep -c -f 'sleep 7201'").stdout == b"1\n"
-
-
-@pytest.fixture
-def on_private_engine(gpu_engine: GpuEngine, base_image: str) -> Iterator[House]:
-    """A gateway on the engine that tests may restart."""
-    house = a_house(base_image, gpu_engine.environment)
-    try:
-        house.start()
-        yield house
-    finally:
-        ended(house)
