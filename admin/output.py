@@ -52,8 +52,13 @@ def field(name: str) -> Callable[[Record], object]:
     return lambda record: record[name]
 
 
-def listing(records: Sequence[Record], columns: Sequence[Column], as_json: bool) -> None:
-    """Print records. A table has a heading even when it is empty, so that "none" is seen to be none."""
+def listing(
+    records: Sequence[Record], columns: Sequence[Column], as_json: bool, *, err: bool = False
+) -> None:
+    """Print records. A table has a heading even when it is empty, so that "none" is seen to be none.
+
+    `err`: on stderr, for a table of what is wrong.
+    """
     if as_json:
         click.echo(json.dumps([dict(record) for record in records], indent=2))
         return
@@ -61,7 +66,9 @@ def listing(records: Sequence[Record], columns: Sequence[Column], as_json: bool)
     titles = [title for title, _ in columns]
     widths = [max(len(row[index]) for row in [titles, *cells]) for index in range(len(titles))]
     for row in [titles, *cells]:
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        click.echo(
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip(), err=err
+        )
 
 
 def _cell(value: object) -> str:

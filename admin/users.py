@@ -9,9 +9,11 @@ from typing import IO, Any
 
 import click
 
+from admin import roster
 from admin.acting import carry_out
 from admin.call import Call, as_json, pass_call
 from admin.output import field, instant, listing, minute, say
+from gateway.errors import Code, PlatformError
 from gateway.keys import parse_keys
 from gateway.names import parse_group_name, parse_user_name
 from gateway.users import SiteAccount, User
@@ -26,6 +28,9 @@ COLUMNS = [
 ]
 
 
+FAULTS = [("LINE", field("line")), ("NAME", field("name")), ("WRONG", field("wrong"))]
+
+
 @click.group()
 def user() -> None:
     """Add, list, disable and remove people.
@@ -37,7 +42,8 @@ def user() -> None:
 
 
 @user.command()
-@click.argument("name")
+@click.argument("name", required=False)
+@click.option("--from", "file", type=click.File("rb"), help="A CSV file of people; - for stdin.")
 @click.option(
     "--key",
     "keys",
@@ -51,25 +57,59 @@ def user() -> None:
 @pass_call
 def add(
     call: Call,
-    name: str,
+    name: str | None,
+    file: IO[bytes] | None,
     keys: IO[str] | None,
     groups: tuple[str, ...],
     uid: int | None,
     gid: int | None,
     home: str | None,
 ) -> None:
-    """Add a person, with a workspace and a uid of her own.
+    """Add a person, with a workspace and a uid of her own, or all the people of a CSV file, or none of them.
+
+    The file is UTF-8; its first line names its columns: name, and as needed key (a line of a .pub file, or
+    several), groups (with spaces between), uid, gid and home.
 
     \b
     Example:
       gpuadmin user add alice --key alice.pub --group vision
       gpuadmin user add bob --key - --uid 2001 --gid 2000 --home /nfs/home/bob < bob.pub
+      gpuadmin user add --from people.csv
     """
+    if file is not None:
+        if name or keys or groups or uid is not None or gid is not None or home:
+            raise PlatformError(Code.INVALID, "With --from everything is in the file; leave the rest out.")
+        return _add_all(call, file.read())
+    if name is None:
+        raise PlatformError(Code.INVALID, "Say whom to add: NAME, or --from people.csv.")
     parsed = [] if keys is None else parse_keys(keys.read())
     site = SiteAccount(uid, gid, home)
     names = [parse_group_name(group) for group in groups]
     added = call.store.add_user(parse_user_name(name), parsed, site, call.actor, call.now, names)
     say(f"Added {added.name} with uid {added.uid} and {len(parsed)} key(s).")
+
+
+def _add_all(call: Call, data: bytes) -> None:
+    """Add everybody of a file, or show all that is wrong in it."""
+    found = roster.read(data)
+    faults = list(found.faults)
+    added, refusals = call.store.add_users(found.people, call.actor, call.now, trial=bool(faults))
+    faults += [roster.Fault(line, found.people[line].name, error) for line, error in refusals.items()]
+    if faults:
+        records = [
+            {"line": fault.line, "name": fault.name, "wrong": fault.error.message}
+            for fault in sorted(faults, key=lambda fault: fault.line)
+        ]
+        listing(records, FAULTS, False, err=True)
+        unreadable = any(fault.error.code is Code.INVALID for fault in faults)
+        raise PlatformError(
+            Code.INVALID if unreadable else Code.CONFLICT,
+            f"Nobody was added: {len(faults)} of {len(found.people) + len(found.faults)} people cannot be; "
+            "mend these lines and run it again.",
+        )
+    for each in added:
+        say(f"Added {each.name} with uid {each.uid}.")
+    say(f"Added {len(added)} people.")
 
 
 @user.command("list")

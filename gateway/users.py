@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from gateway.errors import Code, PlatformError
+from gateway.keys import PublicKey
 
 # How long the files of a removed user are kept.
 RETENTION = timedelta(days=30)
@@ -70,8 +71,8 @@ class UidRange:
     first: int = 30000
     last: int = 59999
 
-    def __contains__(self, uid: int) -> bool:
-        return self.first <= uid <= self.last
+    def __contains__(self, uid: int | None) -> bool:
+        return uid is not None and self.first <= uid <= self.last
 
 
 def numbers(user_id: int, asked: SiteAccount, own: UidRange) -> tuple[int, int]:
@@ -121,6 +122,16 @@ class SiteAccount:
             )
         if self.home is not None:
             _check_home(self.home)
+
+
+@dataclass(frozen=True)
+class NewUser:
+    """A person who is to be added: her keys, the groups that she is in, and what the site has for her."""
+
+    name: str
+    keys: tuple[PublicKey, ...] = ()
+    groups: tuple[str, ...] = ()
+    site: SiteAccount = SiteAccount()
 
 
 def _check_home(home: str) -> None:

@@ -5,14 +5,19 @@ Owns who exists, who is enabled and which key is whose. Must not check a signatu
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 
 from gateway.errors import Code, PlatformError
 from gateway.keys import PublicKey, StoredKey
 from gateway.sqlite.groups import Groups
 from gateway.sqlite.rows import instant, stamp, user_of
-from gateway.users import RETENTION, Account, SiteAccount, User, numbers, overlapping
+from gateway.users import RETENTION, Account, NewUser, SiteAccount, User, numbers, overlapping
+
+
+class _Undo(Exception):
+    """Ends a transaction that is to leave nothing."""
 
 
 class Users(Groups):
@@ -55,6 +60,28 @@ class Users(Groups):
             for group in groups:
                 self.join(group, [name], actor, now)
             return self._user(name)
+
+    def add_users(
+        self, people: Mapping[int, NewUser], actor: str, now: datetime, *, trial: bool = False
+    ) -> tuple[list[User], dict[int, PlatformError]]:
+        """Add all of `people`, or none when one cannot be added: the users, or what each one's fault is.
+
+        As a `trial` nobody is added either way, and only the faults are of interest.
+        """
+        added: list[User] = []
+        faults: dict[int, PlatformError] = {}
+        with suppress(_Undo), self._db.write():
+            for number, new in people.items():
+                try:
+                    added.append(self.add_user(new.name, new.keys, new.site, actor, now, new.groups))
+                except PlatformError as error:
+                    # A disk that is full is nobody's fault of theirs.
+                    if error.code is Code.UNAVAILABLE:
+                        raise
+                    faults[number] = error
+            if faults or trial:
+                raise _Undo
+        return ([] if faults or trial else added), faults
 
     def _refuse_taken(self, name: str, site: SiteAccount) -> None:
         if self._db.row("select 1 from user where name = ? and removed_at is null", name):
