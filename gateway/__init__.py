@@ -28,7 +28,7 @@ Floors: who may import whom. A test holds them (setup.cfg has the contracts)::
        custody reconcile entering desk
     1  ports verbs messages wire journal pipes        the seams, and the workers' protocol
        privileges
-    0  errors names units keys users devices quotas leases usage images networks workspaces sessions
+    0  errors names units keys users devices quotas leases usage images mounts networks workspaces sessions
                                                       config
                                                       the nouns: values and decisions
 

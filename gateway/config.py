@@ -16,9 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from gateway.errors import Code, PlatformError
+from gateway.mounts import SharedMount, inside, parse_mounts
 from gateway.networks import parse_pool
 from gateway.quotas import Machine
 from gateway.users import UidRange
+from gateway.workspaces import CA_TARGET
 
 FILE = Path("/etc/gpu-gateway/config.toml")
 STATE = Path("/var/lib/gpu-gateway")
@@ -27,6 +29,16 @@ _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 # The platform decides these itself; NVIDIA_* and LD_* would be a way round the grant or the loader.
 _ENV_FIXED = ("HOME", "USER", "LOGNAME", "SHELL")
 _ENV_PREFIXES = ("NVIDIA_", "LD_", "GPU_GATEWAY_")
+# OpenSSL and Python, requests and conda, curl, git, pip, node.
+_CA_VARIABLES = (
+    "SSL_CERT_FILE",
+    "REQUESTS_CA_BUNDLE",
+    "CURL_CA_BUNDLE",
+    "GIT_SSL_CAINFO",
+    "PIP_CERT",
+    "NODE_EXTRA_CA_CERTS",
+)
+_LOCAL = "localhost,127.0.0.1,::1"
 _HIGHEST_UID = 2**31 - 1
 
 
@@ -57,6 +69,19 @@ class Config:
     manage: tuple[str, ...] | None = None
     metrics: Listen | None = Listen("127.0.0.1", 9117)
     env: tuple[tuple[str, str], ...] = ()
+    mounts: tuple[SharedMount, ...] = ()
+    proxy: tuple[tuple[str, str], ...] = ()
+    ca_bundle: Path | None = None
+
+    def workspace_env(self) -> dict[str, str]:
+        """What every workspace's programs find: proxies, certificates, and `[workspace.env]`, which wins."""
+        bundle = {} if self.ca_bundle is None else dict.fromkeys(_CA_VARIABLES, CA_TARGET)
+        return {**dict(self.proxy), **bundle, **dict(self.env)}
+
+    def build_env(self) -> dict[str, str]:
+        """The same for a recipe, which runs on the host: proxies, and GPU_GATEWAY_CA_BUNDLE."""
+        bundle = {} if self.ca_bundle is None else {"GPU_GATEWAY_CA_BUNDLE": str(self.ca_bundle)}
+        return {**dict(self.proxy), **bundle}
 
 
 def this_machine() -> Machine:
@@ -75,7 +100,21 @@ def load(
     named = path or (Path(environ["GPU_GATEWAY_CONFIG"]) if environ.get("GPU_GATEWAY_CONFIG") else None)
     values = parse(_read(named), named or FILE)
     chosen = state or environ.get("GPU_GATEWAY_STATE") or values.pop("state", STATE)
-    return Config(**{**values, "state": Path(chosen).absolute()})
+    config = Config(**{**values, "state": Path(chosen).absolute()})
+    shown = inside(config.mounts, str(config.state))
+    if shown is not None:
+        raise PlatformError(
+            Code.INVALID,
+            f"The mount {shown.source} would show the state directory {config.state}; move one of them.",
+        )
+    private = next((mount for mount in config.mounts if mount.gid in config.uids), None)
+    if private is not None:
+        raise PlatformError(
+            Code.INVALID,
+            f"The mount {private.source} has gid {private.gid}, which is a user's own; choose one outside "
+            f"{config.uids.first} to {config.uids.last}.",
+        )
+    return config
 
 
 def parse_listen(text: str) -> Listen:
@@ -145,7 +184,7 @@ def _text(value: object) -> str:
     return value
 
 
-def _state(value: object) -> Path:
+def _absolute(value: object) -> Path:
     path = Path(_text(value))
     if not path.is_absolute():
         raise ValueError("must be an absolute path")
@@ -188,8 +227,22 @@ def _env(value: object) -> tuple[tuple[str, str], ...]:
     return tuple(sorted(value.items()))
 
 
+def _proxy(value: object) -> tuple[tuple[str, str], ...]:
+    """In both spellings: curl reads http_proxy in small letters only, others the large ones."""
+    if not isinstance(value, dict) or not set(value) <= {"http", "https", "no_proxy"}:
+        raise ValueError("has http, https and no_proxy, and nothing else")
+    texts = {key: _text(content) for key, content in value.items()}
+    for key in ("http", "https"):
+        if key in texts and not re.fullmatch(r"https?://[!-~]+", texts[key]):
+            raise ValueError(f"{key} must be an address such as http://proxy.example.org:3128")
+    texts.setdefault("no_proxy", _LOCAL)
+    names = {"http": "http_proxy", "https": "https_proxy", "no_proxy": "no_proxy"}
+    pairs = [(names[key], content) for key, content in texts.items()]
+    return tuple(sorted([*pairs, *((name.upper(), content) for name, content in pairs)]))
+
+
 _READERS: Mapping[str, tuple[str, Callable[[Any], object]]] = {
-    "state": ("state", _state),
+    "state": ("state", _absolute),
     "listen": ("listen", lambda value: parse_listen(_text(value))),
     "workers": ("workers", lambda value: _whole(value, 1, 256)),
     "network.pool": ("pool", lambda value: parse_pool(_text(value))),
@@ -197,4 +250,7 @@ _READERS: Mapping[str, tuple[str, Callable[[Any], object]]] = {
     "metrics.listen": ("metrics", _metrics),
     "gpus.manage": ("manage", _devices),
     "workspace.env": ("env", _env),
+    "workspace.ca_bundle": ("ca_bundle", _absolute),
+    "mount": ("mounts", parse_mounts),
+    "proxy": ("proxy", _proxy),
 }

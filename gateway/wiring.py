@@ -17,7 +17,7 @@ from gateway.desk import Desk
 from gateway.docker.backend import DockerBackend
 from gateway.docker.naming import bridge_prefix
 from gateway.errors import Code, PlatformError
-from gateway.folders import WorkspaceFolders
+from gateway.folders import WorkspaceFolders, shared
 from gateway.ports import BrokerStore, RunnerLink
 from gateway.runner.bundle import COMMAND, write_bundle
 from gateway.runner.link import RunnerSocket
@@ -45,7 +45,8 @@ class Parts:
         self.instance = opened[0].instance()
         check_pool(config, self.instance)
         write_bundle(config.state / RUNNER)
-        self.folders = WorkspaceFolders(config.state)
+        shared.check(config.mounts, config.ca_bundle)
+        self.folders = WorkspaceFolders(config.state, config.mounts)
         self.backend = DockerBackend(self.instance, str(config.pool))
         self.broker = Broker(
             self.desk, self.backend, self.folders, self._template, spec_hash, self._link, now
@@ -68,9 +69,11 @@ class Parts:
             workspace,
             state=str(self.config.state),
             runner=str(self.config.state / RUNNER),
-            env=dict(self.config.env),
+            env=self.config.workspace_env(),
             subnet=str(networks.subnet(self.config.pool, workspace.user.id).network),
             command=COMMAND,
+            shared=self.config.mounts,
+            ca_bundle=None if self.config.ca_bundle is None else str(self.config.ca_bundle),
         )
 
     def _link(self, user: User) -> RunnerLink:

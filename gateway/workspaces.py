@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from gateway.errors import Code, PlatformError
 from gateway.images import ImageVersion
 from gateway.leases import Lease
+from gateway.mounts import SharedMount
 from gateway.users import User
 
 
@@ -31,7 +32,7 @@ class Limits:
 class Workspace:
     """Everything that decides what a user's container must be, read in one go.
 
-    `rescue`: she gets a clean home, with hers in it as `broken`.
+    `rescue`: she gets a clean home, with hers in it as `broken`. `groups` are the names of those she is in.
     """
 
     user: User
@@ -39,6 +40,7 @@ class Workspace:
     leases: tuple[Lease, ...]
     limits: Limits
     rescue: bool = False
+    groups: tuple[str, ...] = ()
 
     @property
     def devices(self) -> tuple[str, ...]:
@@ -68,13 +70,14 @@ class ContainerSpec:
     """What a container must be; two equal specs are the same container.
 
     `subnet` is the workspace's own network, `gpus` the device ids, `env` the whole environment that
-    the platform adds to the image's.
+    the platform adds to the image's, `groups` the supplementary gids of its processes.
     """
 
     workspace_id: int
     user: str
     uid: int
     gid: int
+    groups: tuple[int, ...]
     home: str
     image: str
     gpus: tuple[str, ...]
@@ -111,6 +114,7 @@ BROKEN = "broken"
 """Where in the clean home hers is."""
 RUNNER_TARGET = "/opt/gpu-gateway/runner.pyz"
 SOCKET_TARGET = "/opt/gpu-gateway/socket"
+CA_TARGET = "/opt/gpu-gateway/ca.pem"
 
 
 def spec_hash(spec: ContainerSpec) -> str:
@@ -132,11 +136,14 @@ def container_spec(
     env: Mapping[str, str],
     subnet: str,
     command: tuple[str, ...],
+    shared: Sequence[SharedMount] = (),
+    ca_bundle: str | None = None,
 ) -> ContainerSpec:
     """Decide what a user's container must be. Nothing in it comes from a connection.
 
-    `state` is the state directory and `runner` the packed runner, both on the host; `subnet` is the
-    workspace's own. Raises INVALID for uid or gid 0: no mistake in the records makes a root container.
+    `state` is the state directory, `runner` the packed runner and `ca_bundle` the site's certificates, all on
+    the host; `shared` are everybody's mounts, and `subnet` is the workspace's own. Raises INVALID for uid or
+    gid 0: no mistake in the records makes a root container.
     """
     user = workspace.user
     if user.uid <= 0 or user.gid <= 0:
@@ -145,16 +152,25 @@ def container_spec(
             f"the workspace of {user.name} would run as uid {user.uid}, gid {user.gid}; "
             "ask your operator to give the user ids above 0",
         )
+    own = directory(state, user.id)
+    seen = [mount for mount in shared if mount.is_for(workspace.groups)]
+    certificates = () if ca_bundle is None else (Mount(ca_bundle, CA_TARGET, read_only=True),)
     return ContainerSpec(
         workspace_id=user.id,
         user=user.name,
         uid=user.uid,
         gid=user.gid,
+        groups=tuple(sorted({mount.gid for mount in seen if mount.gid is not None} - {user.gid})),
         home=f"/home/{user.name}",
         image=workspace.image.digest,
         gpus=workspace.devices,
         limits=workspace.limits,
-        mounts=_homes(workspace, directory(state, user.id)) + _mounts(directory(state, user.id), runner),
+        mounts=(
+            *_homes(workspace, own),
+            *_mounts(own, runner),
+            *certificates,
+            *(Mount(mount.source, mount.target, mount.read_only) for mount in seen),
+        ),
         env=tuple(sorted(env.items())),
         subnet=subnet,
         command=command,

@@ -37,12 +37,20 @@ class DockerBackend:
     """Runs the containers of one installation.
 
     `instance` is the installation's own four hex digits; `pool` holds every workspace's subnet. `base_url` is
-    the engine's address; None means DOCKER_HOST or the default socket. Nothing is asked of the engine
-    before the first call, so a gateway starts while its engine is away.
+    the engine's address; None means DOCKER_HOST or the default socket. `driver` says which one the GPUs have,
+    for images that ask for a newer. Nothing is asked of the engine before the first call, so a gateway
+    starts while its engine is away.
     """
 
-    def __init__(self, instance: str, pool: str, base_url: str | None = None) -> None:
+    def __init__(
+        self,
+        instance: str,
+        pool: str,
+        base_url: str | None = None,
+        driver: containers.Driver = lambda: None,
+    ) -> None:
         self._instance = instance
+        self._driver = driver
         self._firewall = Firewall(instance, pool)
         self._quick = Client(base_url, SHORT_SECONDS)
         self._slow = Client(base_url, LONG_SECONDS)
@@ -111,7 +119,7 @@ class DockerBackend:
             self._stop(spec.workspace_id, _REPLACED_GRACE)
             self._remove(spec.workspace_id)
         networks.ensure_network(api, spec, self._instance)
-        containers.make(api, spec, self._instance, body)
+        containers.make(api, spec, self._instance, body, self._driver)
         made = self._find(spec.workspace_id)
         if made is None or not made.running:
             self._remove(spec.workspace_id)

@@ -7,21 +7,26 @@ who waits for it; `backend` sees to threads and to one change at a time.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any
 
 import docker
 
 from gateway.docker.client import engine_call, reason, refused, status
+from gateway.docker.images import min_driver
 from gateway.docker.naming import SPEC, gpus_of, instance_filter, resource_name, workspace_of
 from gateway.docker.processes import count_own
 from gateway.docker.spec import Body
 from gateway.errors import Code, PlatformError
+from gateway.images import driver_fault
 from gateway.workspaces import Container, ContainerSpec
 
 _REMOVAL_SECONDS = 20.0
 _SIGKILL_STATUS = 128 + 9
+
+Driver = Callable[[], str | None]
+"""What says which driver of NVIDIA the machine has; None: none. May block, raises UNAVAILABLE."""
 
 
 def inspect(api: Any, instance: str, workspace_id: int) -> Container | None:
@@ -88,19 +93,21 @@ def ended_by_oom(state: Mapping[str, Any]) -> bool:
     return bool(state.get("OOMKilled")) and int(state.get("ExitCode", 0)) == _SIGKILL_STATUS
 
 
-def make(api: Any, spec: ContainerSpec, instance: str, body: Body) -> None:
+def make(api: Any, spec: ContainerSpec, instance: str, body: Body, driver: Driver) -> None:
     """Create and start; whatever goes wrong, nothing half-made stays.
 
-    Raises NOT_FOUND when the image is absent, UNAVAILABLE with the engine's reason for all else.
+    Raises NOT_FOUND when the image is absent, UNAVAILABLE with the engine's reason for all else, and when
+    the GPUs' driver is too old for the image.
     """
     with engine_call("look at the image"):
         try:
-            api.inspect_image(spec.image)
+            image = api.inspect_image(spec.image)
         except docker.errors.NotFound:
             raise PlatformError(
                 Code.NOT_FOUND,
                 f"the image {spec.image} is not on this machine; ask your operator to build it again",
             ) from None
+    _check_driver(spec, image, driver)
     try:
         with engine_call("make your container"):
             api.create_container_from_config(body, resource_name(instance, spec.workspace_id))
@@ -109,6 +116,16 @@ def make(api: Any, spec: ContainerSpec, instance: str, body: Body) -> None:
         # The first failure is the one to report, also when tidying fails with it.
         _remove_quietly(api, instance, spec.workspace_id)
         raise
+
+
+def _check_driver(spec: ContainerSpec, image: Mapping[str, Any], driver: Driver) -> None:
+    """Say what CUDA would say only to whoever waited for a job's first step."""
+    needed = min_driver(image)
+    if spec.gpus and needed:
+        name = next(iter(image.get("RepoTags") or ()), spec.image)
+        fault = driver_fault(name, needed, driver())
+        if fault is not None:
+            raise PlatformError(Code.UNAVAILABLE, fault)
 
 
 def _start(api: Any, name: str) -> None:

@@ -105,7 +105,7 @@ def _files(spec: ContainerSpec, network: str) -> Body:
             f"/run/user/{spec.uid}": f"rw,nosuid,nodev,size=64m,mode=700,{owner}",
         },
         "NetworkMode": network,
-    }
+    } | ({"GroupAdd": [str(gid) for gid in spec.groups]} if spec.groups else {})
 
 
 def _bind(mount: Mount) -> Body:

@@ -8,7 +8,7 @@ made there. Every step is taken from a directory's descriptor with O_NOFOLLOW; u
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from gateway.errors import Code, PlatformError
 from gateway.folders import moving
 from gateway.folders.emptying import empty
 from gateway.folders.steps import make_directory, opened, told, write_file
+from gateway.mounts import SharedMount
 from gateway.users import User
 from gateway.workspaces import BROKEN, RESCUE, directory
 
@@ -36,8 +37,10 @@ _SKELETON = {
 class WorkspaceFolders:
     """Directories of every workspace under `state`, an existing directory. Blocking; needs root."""
 
-    def __init__(self, state: Path) -> None:
+    def __init__(self, state: Path, mounts: Iterable[SharedMount] = ()) -> None:
+        """`mounts` are the site's own directories, whose groups get names."""
         self._state = state
+        self._gids = sorted({mount.gid for mount in mounts if mount.gid is not None})
 
     def prepare(self, user: User, rescue: bool = False) -> None:
         """See the port. Raises NOT_FOUND when a site's home is absent, UNAVAILABLE for all else."""
@@ -54,7 +57,7 @@ class WorkspaceFolders:
             make_directory(own, "etc", 0o755)
             with opened("etc", own) as etc:
                 write_file(etc, "passwd", passwd(user))
-                write_file(etc, "group", group(user))
+                write_file(etc, "group", group(user, self._gids))
 
     def clean_home(self, user: User) -> None:
         """See the port."""
@@ -138,9 +141,9 @@ def passwd(user: User) -> str:
     )
 
 
-def group(user: User) -> str:
-    """The group(5) of her containers; tty owns the terminals (devpts gid=5)."""
-    fixed = {"root": 0, "tty": 5, "nogroup": 65534}
+def group(user: User, gids: Iterable[int] = ()) -> str:
+    """The group(5) of her containers; tty owns the terminals (devpts gid=5), `gids` datasets."""
+    fixed = {"root": 0, "tty": 5, "nogroup": 65534} | {f"gid{gid}": gid for gid in gids}
     named = {user.name: user.gid} | {name: gid for name, gid in fixed.items() if gid != user.gid}
     return "".join(f"{name}:x:{gid}:\n" for name, gid in sorted(named.items(), key=lambda item: item[1]))
 

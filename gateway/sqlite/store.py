@@ -59,6 +59,7 @@ class Store(Workspaces):
                 leases=tuple(lease for lease in mine if lease.state is State.LIVE),
                 limits=self.limits(user_id),
                 rescue=self.rescued(user_id),
+                groups=self._group_names(user_id),
             )
 
     def limits(self, user_id: int) -> Limits:

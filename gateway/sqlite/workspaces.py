@@ -141,6 +141,14 @@ class Workspaces(Leases, Images):
         """Whose containers run, as the broker showed last: ask first whether it runs."""
         return {row["user_id"] for row in self._db.rows("select user_id from workspace where running = 1")}
 
+    def _group_names(self, user_id: int) -> tuple[str, ...]:
+        rows = self._db.rows(
+            "select name from member join user_group on user_group.id = group_id"
+            " where user_id = ? order by name",
+            user_id,
+        )
+        return tuple(row["name"] for row in rows)
+
     def _set_rescue(self, user: User, rescue: bool) -> bool:
         """Record it; whether this ended a rescue."""
         before = self.rescued(user.id)

@@ -26,6 +26,7 @@ class FakeWorld:
             user="alice",
             uid=30001,
             gid=30001,
+            groups=(),
             home="/home/alice",
             image="sha256:base",
             gpus=(),

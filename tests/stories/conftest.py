@@ -17,12 +17,13 @@ from tests.support.house import House, Person
 _POOLS = itertools.count(secrets.randbelow(128))
 
 
-def a_house(image: str, environment: dict[str, str] | None = None) -> House:
+def a_house(image: str, environment: dict[str, str] | None = None, settings: str = "") -> House:
     """A gateway that is not started yet."""
     number = next(_POOLS) % 256
     pool = f"10.{224 + number // 16}.{number % 16 * 16}.0/20"
     folder = Path(tempfile.mkdtemp(prefix="house-"))
-    return House(folder, image, pool, **({} if environment is None else {"environment": environment}))
+    own = {} if environment is None else {"environment": environment}
+    return House(folder, image, pool, settings=settings, **own)
 
 
 def ended(house: House) -> None:

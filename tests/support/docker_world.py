@@ -65,6 +65,7 @@ class DockerWorld:
             user=f"user{workspace_id}",
             uid=uid,
             gid=uid,
+            groups=(),
             home=f"/home/user{workspace_id}",
             image=self.image,
             gpus=(),

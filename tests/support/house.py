@@ -92,7 +92,10 @@ class Person:
 
 @dataclass
 class House:
-    """One gateway on its own state directory and address pool. `environment` reaches its programs."""
+    """One gateway on its own state directory and address pool. `environment` reaches its programs.
+
+    `settings` is the rest of its config file.
+    """
 
     folder: Path
     image: str
@@ -102,12 +105,13 @@ class House:
     port: int = 0
     process: subprocess.Popen[bytes] | None = None
     people: dict[str, Person] = field(default_factory=dict)
+    settings: str = ""
 
     def __post_init__(self) -> None:
         self.state = self.folder / "state"
         self.log = self.folder / "gateway.log"
         (self.folder / "config.toml").write_text(
-            f'[network]\npool = "{self.pool}"\n[metrics]\nlisten = "off"\n'
+            f'[network]\npool = "{self.pool}"\n[metrics]\nlisten = "off"\n{self.settings}'
         )
         self.environment = {
             **self.environment,

@@ -23,6 +23,7 @@ SPEC = ContainerSpec(
     user="alice",
     uid=30007,
     gid=30008,
+    groups=(),
     home="/home/alice",
     image="sha256:abc",
     gpus=(),
@@ -95,6 +96,11 @@ def test_runs_the_platforms_command_as_the_user() -> None:
         "io.gpu-gateway.spec": spec_hash(SPEC),
         "io.gpu-gateway.gpus": "",
     }
+
+
+def test_supplementary_groups_are_the_given_ones_alone() -> None:
+    assert "GroupAdd" not in host()
+    assert host(dataclasses.replace(SPEC, groups=(5000, 5001)))["GroupAdd"] == ["5000", "5001"]
 
 
 def test_an_image_that_wants_every_gpu_gets_none() -> None:

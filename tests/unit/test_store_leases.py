@@ -247,7 +247,7 @@ def test_leases_that_were_released_before_are_left_out(store: Store) -> None:
 
 
 def test_a_workspace_is_read_in_one_go(store: Store) -> None:
-    with pytest.raises(PlatformError, match="gpuadmin image build base") as caught:
+    with pytest.raises(PlatformError, match="gpuadmin image build pytorch") as caught:
         store.workspace(1)
     assert caught.value.code is Code.NOT_FOUND
     image = store.add_image("base", "1", "debian", "gpu-gateway/base:1", "sha256:1", "root", NOW)
