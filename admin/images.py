@@ -117,7 +117,6 @@ def add(call: Call, ref: str) -> None:
 
     \b
     Example:
-      docker pull registry.example.org/lab/vision:3
       gpuadmin image add registry.example.org/lab/vision:3
     """
     # Imported here: it brings the Docker client, which listing must not pay for.

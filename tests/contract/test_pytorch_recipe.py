@@ -153,15 +153,15 @@ def test_what_was_locked_is_there_and_her_own_packages_stay_and_come_first(
     own = tmp_path / "own"
     own.mkdir()
     script = "import tiny; print(tiny.answer())"
-    files = {"tiny.py": "def answer():\n    return 43\n"}
-    write_wheel(own, "tiny", "2.0", files, command=("tiny-answer", "tiny:answer"))
+    files = {"tiny.py": "def answer():\n    return 43\n\ndef main():\n    print(answer())\n"}
+    write_wheel(own, "tiny", "2.0", files, command=("tiny-answer", "tiny:main"))
     first = in_workspace(recipe.ref, own, f"python -c '{script}'; python3 -c '{script}'")
     assert (first.stdout, first.stderr) == ("42\n42\n", "")
     put = in_workspace(recipe.ref, own, "pip install --no-index /workspace/tiny-2.0-py3-none-any.whl")
     assert put.returncode == 0, put.stderr
     # Another container, with a shell as of a login, whose profile sets PATH anew.
     again = in_workspace(recipe.ref, own, f"tiny-answer; bash -lc \"tiny-answer; python -c '{script}'\"")
-    assert again.stdout == "43\n", again.stderr
+    assert again.stdout == "43\n" * 3, again.stderr
     assert in_workspace(recipe.ref, own, "touch /usr/local/x").returncode != 0
     # How the site built it, and where, is not the image's affair.
     kept = in_workspace(recipe.ref, own, f"ls -A /mnt; env; grep -rs {tmp_path} /opt /usr/local").stdout
