@@ -19,6 +19,7 @@ from admin import (
     gpus,
     groups,
     images,
+    install,
     keys,
     leases,
     quotas,
@@ -118,6 +119,7 @@ for command in (
     workspaces.workspace,
     sessions.session,
     doctor.doctor,
+    install.install,
 ):
     cli.add_command(command)
 

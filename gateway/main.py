@@ -27,15 +27,13 @@ from gateway.hostkeys import HostKeys
 from gateway.journal import explain, heard, note, take_logging
 from gateway.metrics import Metrics
 from gateway.overseer import Overseer
-from gateway.privileges import raise_limit
+from gateway.privileges import raise_limit, worker_identity
 from gateway.reception import Reception
 from gateway.sampler import Sampler
 from gateway.sqlite.directory import ensure_directory, operators_group
 from gateway.wiring import Parts, now, open_store
 from gateway.workers import Workers
 
-WORKER_ID = 29_999
-"""The uid and gid of the workers: below the users' range, and nobody's."""
 BACKLOG = 1024
 LOCK_TRIES = 20
 LOCK_EVERY = 0.1
@@ -97,7 +95,7 @@ async def _run(config: Config, parts: Parts, listener: socket.socket, count: int
     try:
         async with asyncio.TaskGroup() as group:
             reception = Reception(parts.broker, connections, pipes.make, group, now)
-            workers = Workers(count, (WORKER_ID, WORKER_ID), keys, connections, reception)
+            workers = Workers(count, worker_identity(), keys, connections, reception)
             overseer = Overseer(parts, connections, reception, workers)
             await overseer.begin()
             sampler = Sampler(parts, connections, workers, metrics)

@@ -8,13 +8,35 @@ from __future__ import annotations
 
 import ctypes
 import os
+import pwd
 import resource
 import signal
+
+from gateway.errors import Code, PlatformError
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NO_NEW_PRIVS = 38
 
 _libc = ctypes.CDLL(None, use_errno=True)
+
+
+ACCOUNT = "gpu-gateway"
+"""The account that workers run as; `gpuadmin install` makes it."""
+NOBODY = 29_999
+"""The uid and gid of workers where there is no such account: below the users' range, and nobody's."""
+
+
+def worker_identity() -> tuple[int, int]:
+    """The uid and gid of workers. Raises INVALID for an account that has root's."""
+    try:
+        found = pwd.getpwnam(ACCOUNT)
+    except KeyError:
+        return NOBODY, NOBODY
+    if found.pw_uid == 0 or found.pw_gid == 0:
+        raise PlatformError(
+            Code.INVALID, f"The account {ACCOUNT} has root's uid or gid; delete it and run: gpuadmin install"
+        )
+    return found.pw_uid, found.pw_gid
 
 
 def drop(uid: int, gid: int) -> None:

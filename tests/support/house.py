@@ -95,6 +95,7 @@ class House:
     """One gateway on its own state directory and address pool. `environment` reaches its programs.
 
     `settings` is the rest of its config file.
+    `launcher` is a command that becomes the gateway, such as one that takes rights away first.
     """
 
     folder: Path
@@ -102,6 +103,7 @@ class House:
     pool: str
     environment: dict[str, str] = field(default_factory=lambda: dict(os.environ))
     workers: int = 2
+    launcher: tuple[str, ...] = ()
     port: int = 0
     process: subprocess.Popen[bytes] | None = None
     people: dict[str, Person] = field(default_factory=dict)
@@ -142,6 +144,7 @@ class House:
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [
+                    *self.launcher,
                     sys.executable,
                     "-m",
                     "gateway.main",
