@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from gateway.errors import Code, PlatformError
+from gateway.folders.shared import check_home
 from gateway.keys import parse_keys
 from gateway.names import parse_group_name, parse_user_name
 from gateway.users import NewUser, SiteAccount
@@ -98,6 +99,8 @@ def _rows(text: str) -> Iterator[tuple[int, list[str]]]:
 
 def _person(record: dict[str, str]) -> NewUser:
     site = SiteAccount(_number(record, "uid"), _number(record, "gid"), record.get("home") or None)
+    if site.uid is not None and site.home is not None:
+        check_home(site.home, site.uid, record["name"])
     groups = tuple(dict.fromkeys(parse_group_name(group) for group in record.get("groups", "").split()))
     key = record.get("key", "")
     return NewUser(

@@ -14,6 +14,7 @@ from admin.acting import carry_out
 from admin.call import Call, as_json, pass_call
 from admin.output import field, instant, listing, minute, say
 from gateway.errors import Code, PlatformError
+from gateway.folders.shared import check_home
 from gateway.keys import parse_keys
 from gateway.names import parse_group_name, parse_user_name
 from gateway.users import SiteAccount, User
@@ -83,6 +84,8 @@ def add(
     if name is None:
         raise PlatformError(Code.INVALID, "Say whom to add: NAME, or --from people.csv.")
     parsed = [] if keys is None else parse_keys(keys.read())
+    if uid is not None and home is not None:
+        check_home(home, uid, name)
     site = SiteAccount(uid, gid, home)
     names = [parse_group_name(group) for group in groups]
     added = call.store.add_user(parse_user_name(name), parsed, site, call.actor, call.now, names)

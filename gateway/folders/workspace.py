@@ -15,6 +15,7 @@ from pathlib import Path
 from gateway.errors import Code, PlatformError
 from gateway.folders import moving
 from gateway.folders.emptying import empty
+from gateway.folders.shared import check_home
 from gateway.folders.steps import make_directory, opened, told, write_file
 from gateway.mounts import SharedMount
 from gateway.users import User
@@ -43,7 +44,7 @@ class WorkspaceFolders:
         self._gids = sorted({mount.gid for mount in mounts if mount.gid is not None})
 
     def prepare(self, user: User, rescue: bool = False) -> None:
-        """See the port. Raises NOT_FOUND when a site's home is absent, UNAVAILABLE for all else."""
+        """See the port. Raises what `check_home` raises, NOT_FOUND for an absent home, or UNAVAILABLE."""
         _require_home(user)
         with told("make the directories of a workspace"), self._own(user.id, make=True) as own:
             if user.home is None:
@@ -149,14 +150,7 @@ def group(user: User, gids: Iterable[int] = ()) -> str:
 
 
 def _require_home(user: User) -> None:
-    if user.home is None:
-        return
-    try:
-        there = Path(user.home).is_dir()
-    except PermissionError:
-        # Root may be kept out of a file server's homes; the engine only needs to mount it.
-        there = True
-    if not there:
+    if user.home is not None and not check_home(user.home, user.uid, user.name):
         raise PlatformError(
             Code.NOT_FOUND,
             f"the home directory {user.home} of {user.name} is not on this machine; "

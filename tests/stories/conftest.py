@@ -17,13 +17,17 @@ from tests.support.house import House, Person
 _POOLS = itertools.count(secrets.randbelow(128))
 
 
+def a_pool() -> str:
+    """The addresses of one gateway."""
+    number = next(_POOLS) % 256
+    return f"10.{224 + number // 16}.{number % 16 * 16}.0/20"
+
+
 def a_house(image: str, environment: dict[str, str] | None = None, settings: str = "") -> House:
     """A gateway that is not started yet."""
-    number = next(_POOLS) % 256
-    pool = f"10.{224 + number // 16}.{number % 16 * 16}.0/20"
     folder = Path(tempfile.mkdtemp(prefix="house-"))
     own = {} if environment is None else {"environment": environment}
-    return House(folder, image, pool, settings=settings, **own)
+    return House(folder, image, a_pool(), settings=settings, **own)
 
 
 def ended(house: House) -> None:

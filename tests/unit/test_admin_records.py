@@ -396,3 +396,14 @@ def test_the_caller_is_the_account_and_who_became_it() -> None:
     assert caller(0, {}) == "root"
     assert caller(0, {"SUDO_USER": "alice"}) == "root (sudo: alice)"
     assert caller(4294967, {"SUDO_USER": "alice"}) == "uid 4294967"
+
+
+def test_a_home_of_the_sites_is_looked_at(gpuadmin: Gpuadmin, store: Store, tmp_path: Path) -> None:
+    (tmp_path / "hers").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "hers")
+    for home, why in ((tmp_path / "link", "is a link"), (tmp_path / "hers", "belongs to the uid 0")):
+        refused(gpuadmin("user", "add", "dora", "--uid", "2001", "--home", str(home)), 2, why)
+        people = f"name,uid,home\ndora,2001,{home}\n"
+        result = gpuadmin("user", "add", "--from", "-", stdin=people)
+        assert (result.exit_code, why in result.stderr) == (2, True)
+    assert store.users() == []

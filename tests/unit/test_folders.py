@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import stat
 import threading
@@ -81,9 +82,43 @@ def test_finishes_a_home_that_a_crash_left_half_made(tmp_path: Path) -> None:
     assert "bashrc" in (home / ".profile").read_text()
 
 
+def test_a_home_of_the_site_is_a_directory_of_hers(tmp_path: Path) -> None:
+    hers, other = tmp_path / "hers", tmp_path / "other"
+    for path in (hers, other):
+        path.mkdir()
+    os.chown(hers, UID, GID)
+    (tmp_path / "link").symlink_to(hers)
+    (tmp_path / "file").touch()
+    folders = WorkspaceFolders(tmp_path)
+    folders.prepare(user(str(hers)))
+    for home, why in (
+        (tmp_path / "link", f"is a link; give the directory {hers}"),
+        (tmp_path / "file", "is not a directory"),
+        (other, f"belongs to the uid 0, and alice has {UID}"),
+    ):
+        with pytest.raises(PlatformError) as caught:
+            folders.prepare(user(str(home)))
+        assert (caught.value.code, why in caught.value.message) == (Code.INVALID, True)
+
+
+def test_a_full_disk_keeps_nobody_out_who_was_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is there and right is not written again."""
+    folders = WorkspaceFolders(tmp_path)
+    folders.prepare(user())
+
+    def full(*args: object, **more: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "rename", full)
+    folders.prepare(user())
+    with pytest.raises(PlatformError, match="No space left on device"):
+        folders.prepare(dataclasses.replace(user(), id=8))
+
+
 def test_never_touches_a_home_of_the_site(tmp_path: Path) -> None:
     site = tmp_path / "nfs" / "alice"
     site.mkdir(parents=True, mode=0o750)
+    os.chown(site, UID, GID)
     before = site.stat()
     WorkspaceFolders(tmp_path).prepare(user(str(site)))
     after = site.stat()

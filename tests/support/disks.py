@@ -1,0 +1,85 @@
+"""Disks as tests need them: small ones that fill up, and one on which root is nobody.
+
+Owns mounts of this machine, and takes every one away again. Must not assert anything about a gateway.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import struct
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+# Of the generic system call table, and of mount.h and fcntl.h.
+_OPEN_TREE, _MOVE_MOUNT, _MOUNT_SETATTR = 428, 429, 442
+_OPEN_TREE_CLONE, _MOVE_MOUNT_F_EMPTY_PATH, _AT_EMPTY_PATH, _AT_FDCWD = 1, 4, 0x1000, -100
+_MOUNT_ATTR_IDMAP = 0x00100000
+
+
+@contextmanager
+def small_disk(folder: Path, megabytes: int) -> Iterator[Path]:
+    """A disk of its own, mounted at `folder`/disk; no part of it is kept for root."""
+    image, disk = folder / "disk.img", folder / "disk"
+    with image.open("wb") as file:
+        file.truncate(megabytes << 20)
+    subprocess.run(["mkfs.ext4", "-q", "-m", "0", image], check=True)
+    disk.mkdir()
+    subprocess.run(["mount", "-o", "loop", image, disk], check=True)
+    try:
+        yield disk
+    finally:
+        subprocess.run(["umount", "--lazy", disk], check=True)
+        image.unlink()
+
+
+def fill(disk: Path) -> Path:
+    """Fill a disk to the last byte: the file that does."""
+    filler = disk / "filler"
+    with filler.open("wb", buffering=0) as file:
+        try:
+            while True:
+                file.write(bytes(4096))
+        except OSError:
+            return filler
+
+
+@contextmanager
+def squashed(source: Path, target: Path, uid: int) -> Iterator[None]:
+    """Show `source` at `target` so that `uid` alone has a name there: root can make and give away nothing.
+
+    An idmapped mount (mount_setattr(2)): like root_squash of an NFS server, by the kernel itself. A uid
+    without a mapping gets EOVERFLOW.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+
+    def call(*arguments: object) -> int:
+        result: int = libc.syscall(*arguments)
+        if result < 0:
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+        return result
+
+    with subprocess.Popen(
+        ["unshare", "--user", "sh", "-c", "echo; read end"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as inside:
+        assert inside.stdin is not None
+        assert inside.stdout is not None
+        inside.stdout.readline()
+        for name in ("uid_map", "gid_map"):
+            Path(f"/proc/{inside.pid}/{name}").write_text(f"{uid} {uid} 1\n")
+        namespace = os.open(f"/proc/{inside.pid}/ns/user", os.O_RDONLY)
+        inside.stdin.close()
+    tree = call(_OPEN_TREE, _AT_FDCWD, os.fsencode(source), _OPEN_TREE_CLONE | os.O_CLOEXEC)
+    attributes = struct.pack("QQQQ", _MOUNT_ATTR_IDMAP, 0, 0, namespace)
+    try:
+        call(_MOUNT_SETATTR, tree, b"", _AT_EMPTY_PATH, attributes, len(attributes))
+        call(_MOVE_MOUNT, tree, b"", _AT_FDCWD, os.fsencode(target), _MOVE_MOUNT_F_EMPTY_PATH)
+    finally:
+        os.close(tree)
+        os.close(namespace)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", target], check=True)
