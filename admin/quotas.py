@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import click
 
+from admin.acting import broker_runs, carry_out
 from admin.call import Call, as_json, pass_call
 from admin.output import field, listing, say
 from gateway.errors import Code, PlatformError
@@ -43,7 +44,8 @@ def set_(call: Call, words: tuple[str, ...], group: str | None, everybody: bool)
     The keys: gpus (at once), lease (the length of a grant without --for), gpu_hours (GPU-hours in a window,
     such as 100/7d, or none), and for a container cpus (cores), memory, shm (sizes such as 32G) and pids
     (processes). In force is her own value, else the most generous of her groups', else the default's;
-    VALUE "inherit" takes one away again.
+    VALUE "inherit" takes one away again. Cores, processes and memory change while a container runs, shm at
+    its next start; memory is not lowered below what is in use.
 
     \b
     Example:
@@ -56,9 +58,12 @@ def set_(call: Call, words: tuple[str, ...], group: str | None, everybody: bool)
     values = dict(parse_assignment(assignment) for assignment in assignments)
     if len(values) < len(assignments):
         raise PlatformError(Code.INVALID, "One key has two values; write each key once.")
-    call.store.set_quotas(owner, values, call.actor, call.now)
+    wanted = call.store.set_quotas(owner, values, call.actor, call.now)
     whom = owner.user or (f"the group {owner.group}" if owner.group else "everybody who has no other value")
     shown = (f"{key}={INHERIT if value is None else KEYS[key].show(value)}" for key, value in values.items())
+    # With no gateway what is wanted waits for the next one: to set a number needs no engine.
+    if wanted is not None and broker_runs(call.config.state):
+        carry_out(call, wanted, "It is set")
     say(f"Set {' '.join(shown)} for {whom}.")
 
 

@@ -18,7 +18,7 @@ from gateway.devices import Device
 from gateway.leases import Lease
 from gateway.sessions import Exit, SessionRequest, Window
 from gateway.users import Account, User
-from gateway.workspaces import Container, ContainerSpec, Removal, Workspace
+from gateway.workspaces import Container, ContainerSpec, Limits, Removal, Workspace
 
 Now = Callable[[], datetime]
 Progress = Callable[[str], None]
@@ -50,6 +50,9 @@ class Backend(Protocol):
 
     async def list(self) -> Sequence[Container]:
         """Every container of this installation, found by label."""
+
+    async def limit(self, workspace_id: int, limits: Limits) -> None:
+        """Change cores, processes, and memory unless more is in use, of the container if it runs."""
 
     async def stop(self, workspace_id: int, grace: timedelta) -> None:
         """SIGTERM, then SIGKILL after `grace`; returns when it does not run. Stopped or absent is success."""
@@ -196,7 +199,7 @@ class Wanted:
     """Something an operator asked of the broker.
 
     `subject` is the id of a connection or session for `kill`, the ids of the giver and the taker for
-    `hand-over`, and a user's id for all else, as text.
+    `hand-over`, whose quota it was for `limits`, and a user's id for all else, as text.
     """
 
     id: int

@@ -18,6 +18,8 @@ from gateway.docker.backend import DockerBackend
 from gateway.docker.naming import bridge_prefix
 from gateway.errors import Code, PlatformError
 from gateway.folders import WorkspaceFolders, shared
+from gateway.limiting import Limiting
+from gateway.nvml import NvmlProbe
 from gateway.ports import BrokerStore, RunnerLink
 from gateway.runner.bundle import COMMAND, write_bundle
 from gateway.runner.link import RunnerSocket
@@ -47,16 +49,17 @@ class Parts:
         write_bundle(config.state / RUNNER)
         shared.check(config.mounts, config.ca_bundle)
         self.folders = WorkspaceFolders(config.state, config.mounts)
-        self.backend = DockerBackend(self.instance, str(config.pool))
+        self.backend = DockerBackend(self.instance, str(config.pool), driver=NvmlProbe().driver_version)
         self.broker = Broker(
             self.desk, self.backend, self.folders, self._template, spec_hash, self._link, now
         )
 
         self.custody = Custody(self.desk, self.broker, self.backend, self.folders, now)
+        self.limiting = Limiting(self.desk, self.backend)
 
     def wishes(self, end_session: Callable[[str, str], bool]) -> Wishes:
         """Who does what operators want."""
-        return Wishes(self.desk, self.broker, self.custody, end_session, now)
+        return Wishes(self.desk, self.broker, self.custody, self.limiting, end_session, now)
 
     async def close(self) -> None:
         """Give everything back; containers run on."""

@@ -13,6 +13,7 @@ from gateway.custody import Custody
 from gateway.desk import Desk
 from gateway.errors import Code, PlatformError
 from gateway.journal import explain
+from gateway.limiting import Limiting
 from gateway.ports import Now, Wanted
 
 EndSession = Callable[[str, str], bool]
@@ -22,11 +23,18 @@ class Wishes:
     """Does what is wanted. `end_session(id, reason)` is False when there is no such connection or channel."""
 
     def __init__(
-        self, desk: Desk, broker: Broker, custody: Custody, end_session: EndSession, now: Now
+        self,
+        desk: Desk,
+        broker: Broker,
+        custody: Custody,
+        limiting: Limiting,
+        end_session: EndSession,
+        now: Now,
     ) -> None:
         self._desk = desk
         self._broker = broker
         self._custody = custody
+        self._limiting = limiting
         self._end_session = end_session
         self._now = now
 
@@ -65,6 +73,8 @@ class Wishes:
             case "end-leases":
                 await self._broker.settle(int(wanted.subject))
                 await self._forget_removed(int(wanted.subject))
+            case "limits":
+                await self._limiting.limit_all()
             case "kill":
                 if not self._end_session(wanted.subject, "An operator ended this session."):
                     raise PlatformError(

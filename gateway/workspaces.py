@@ -118,8 +118,12 @@ CA_TARGET = "/opt/gpu-gateway/ca.pem"
 
 
 def spec_hash(spec: ContainerSpec) -> str:
-    """Name a spec: 32 hex digits, equal exactly when the specs and the template are."""
-    text = json.dumps([TEMPLATE, asdict(spec)], sort_keys=True, ensure_ascii=True)
+    """Name a spec: 32 hex digits, equal exactly when the template is and all that is fixed at the start.
+
+    Of the limits only `shm` is; a backend changes the others while the container runs.
+    """
+    fixed = asdict(spec) | {"limits": spec.limits.shm}
+    text = json.dumps([TEMPLATE, fixed], sort_keys=True, ensure_ascii=True)
     return hashlib.sha256(text.encode("ascii")).hexdigest()[:32]
 
 

@@ -16,14 +16,14 @@ from datetime import timedelta
 from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
-from gateway.docker import containers, networks
+from gateway.docker import containers, limits, networks
 from gateway.docker.client import LONG_SECONDS, SHORT_SECONDS, Client, engine_call, refused, unanswered
 from gateway.docker.ends import ends
 from gateway.docker.engine import EngineFacts, parse
 from gateway.docker.firewall import Firewall
 from gateway.docker.spec import create_body
 from gateway.ports import ContainerEnd, Progress
-from gateway.workspaces import Container, ContainerSpec, spec_hash
+from gateway.workspaces import Container, ContainerSpec, Limits, spec_hash
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -71,6 +71,10 @@ class DockerBackend:
         """See the port."""
         return await self._look(lambda: containers.listing(self._quick_api(), self._instance))
 
+    async def limit(self, workspace_id: int, limits: Limits) -> None:
+        """See the port."""
+        await self._alone(workspace_id, lambda: self._change(self._limit, workspace_id, limits))
+
     async def stop(self, workspace_id: int, grace: timedelta) -> None:
         """See the port."""
         await self._alone(workspace_id, lambda: self._change(self._stop, workspace_id, grace))
@@ -106,6 +110,7 @@ class DockerBackend:
     async def _started(self, spec: ContainerSpec, progress: Progress) -> Container:
         found = await self._look(self._find, spec.workspace_id)
         if found is not None and found.running and found.spec_hash == spec_hash(spec):
+            await self._change(self._limit, spec.workspace_id, spec.limits)
             return found
         progress("replacing your container" if found and found.running else "starting your container")
         return await self._change(self._make, spec, found)
@@ -129,6 +134,9 @@ class DockerBackend:
 
     def _find(self, workspace_id: int) -> Container | None:
         return containers.inspect(self._quick_api(), self._instance, workspace_id)
+
+    def _limit(self, workspace_id: int, wanted: Limits) -> None:
+        limits.apply(self._quick_api(), self._instance, workspace_id, wanted)
 
     def _stop(self, workspace_id: int, grace: timedelta) -> None:
         containers.stop(self._slow_api(), self._instance, workspace_id, grace)

@@ -9,11 +9,12 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from gateway.errors import Code, PlatformError
-from gateway.sqlite.rows import Base, instant, stamp
+from gateway.sqlite.rows import instant, stamp
+from gateway.sqlite.wanted import WantedRows
 from gateway.users import Group
 
 
-class Groups(Base):
+class Groups(WantedRows):
     """The groups' part of the store."""
 
     def add_group(self, name: str, actor: str, now: datetime) -> None:
@@ -55,16 +56,25 @@ class Groups(Base):
             self._event(now, actor, "group remove", name)
 
     def join(self, group: str, names: Sequence[str], actor: str, now: datetime) -> list[str]:
-        """Those of `names` who were not in it and are now; all, or none. Raises NOT_FOUND."""
+        """Those of `names` who were not in it and are now; all, or none. Raises NOT_FOUND.
+
+        Their containers get the group's limits as soon as a broker looks.
+        """
         with self._db.write():
             group_id = self._group_id(group)
-            return [name for name in names if self._join(group_id, group, name, actor, now)]
+            joined = [name for name in names if self._join(group_id, group, name, actor, now)]
+            if joined:
+                self.want("limits", group, actor, now)
+            return joined
 
     def leave(self, group: str, names: Sequence[str], actor: str, now: datetime) -> list[str]:
         """Those of `names` who were in it and are no longer; all, or none. Raises NOT_FOUND."""
         with self._db.write():
             group_id = self._group_id(group)
-            return [name for name in names if self._leave(group_id, group, name, actor, now)]
+            left = [name for name in names if self._leave(group_id, group, name, actor, now)]
+            if left:
+                self.want("limits", group, actor, now)
+            return left
 
     def _join(self, group_id: int, group: str, name: str, actor: str, now: datetime) -> bool:
         user_id = self._user(name).id

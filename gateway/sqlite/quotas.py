@@ -16,10 +16,13 @@ from gateway.sqlite.groups import Groups
 class Quotas(Groups):
     """The quotas' part of the store."""
 
-    def set_quotas(self, owner: Owner, values: Mapping[str, int | None], actor: str, now: datetime) -> None:
+    def set_quotas(
+        self, owner: Owner, values: Mapping[str, int | None], actor: str, now: datetime
+    ) -> int | None:
         """Set keys for one owner, all or none; None takes a setting away. Raises NOT_FOUND.
 
-        What is held above a lowered quota stays held; nothing more is granted.
+        What is held above a lowered quota stays held; nothing more is granted. The id of the `Wanted` that
+        gives containers their new limits, or None when no key is one of theirs.
         """
         with self._db.write():
             user_id, group_id = self._owner_ids(owner)
@@ -37,6 +40,9 @@ class Quotas(Groups):
                     )
             subject = owner.user or (f"group {owner.group}" if owner.group else "default")
             self._event(now, actor, "quota set", subject, {key: before.get(key) for key in values}, values)
+            if quotas.CONTAINER_KEYS.isdisjoint(values):
+                return None
+            return self.want("limits", subject, actor, now)
 
     def set_quota(self, name: str | None, key: str, value: int, actor: str, now: datetime) -> None:
         """Set one key for user `name`, or the default for everybody with None. Raises NOT_FOUND."""

@@ -58,7 +58,7 @@ class Users(Groups):
             self._event(now, actor, "user add", name, after=after)
             self.add_keys(name, keys, actor, now)
             for group in groups:
-                self.join(group, [name], actor, now)
+                self._join(self._group_id(group), group, name, actor, now)
             return self._user(name)
 
     def add_users(

@@ -16,7 +16,7 @@ import pytest
 
 from gateway.errors import Code, PlatformError
 from gateway.ports import Backend, ContainerEnd
-from gateway.workspaces import Container, ContainerSpec, spec_hash
+from gateway.workspaces import Container, ContainerSpec, Limits, spec_hash
 
 GRACE = timedelta(seconds=2)
 DEADLINE = 30.0
@@ -38,6 +38,12 @@ class World(Protocol):
 
     async def end(self, workspace_id: int) -> None:
         """The container's own program exits."""
+
+    async def limits(self, workspace_id: int) -> Limits:
+        """What the running container may use, as the kernel has it."""
+
+    async def use_memory(self, workspace_id: int, size: int) -> None:
+        """Have the user hold `size` bytes and more."""
 
     async def run_processes(self, workspace_id: int, number: int) -> None:
         """Have the user run `number` processes."""
@@ -148,6 +154,40 @@ class BackendContract:
             await task
         assert (await world.backend.start(world.spec(), ignore)).running
         assert len(await world.backend.list()) == 1
+
+    async def test_limits_change_while_it_runs(self, world: World) -> None:
+        made = await world.backend.start(world.spec(), ignore)
+        first = world.spec().limits
+        for limits in (
+            Limits(first.cpus / 2, first.memory * 2, first.shm, first.pids * 2),
+            Limits(first.cpus, first.memory, first.shm, first.pids),
+        ):
+            for _ in range(2):
+                await world.backend.limit(1, limits)
+                assert await world.limits(1) == limits
+        assert await world.backend.inspect(1) == made
+
+    async def test_a_start_of_what_runs_brings_its_limits_up_to_date(self, world: World) -> None:
+        made = await world.backend.start(world.spec(), ignore)
+        limits = dataclasses.replace(world.spec().limits, pids=99)
+        again = await world.backend.start(dataclasses.replace(world.spec(), limits=limits), ignore)
+        assert again.container_id == made.container_id
+        assert await world.limits(1) == limits
+
+    async def test_memory_in_use_is_not_taken_away_and_the_rest_changes(self, world: World) -> None:
+        made = await world.backend.start(world.spec(), ignore)
+        first = world.spec().limits
+        await world.use_memory(1, first.memory // 2)
+        await world.backend.limit(1, Limits(first.cpus / 2, first.memory // 4, first.shm, first.pids))
+        assert await world.limits(1) == dataclasses.replace(first, cpus=first.cpus / 2)
+        assert await world.backend.inspect(1) == made
+
+    async def test_limits_of_what_does_not_run_are_no_error(self, world: World) -> None:
+        limits = world.spec().limits
+        await world.backend.limit(1, limits)
+        await world.backend.start(world.spec(), ignore)
+        await world.backend.stop(1, GRACE)
+        await world.backend.limit(1, dataclasses.replace(limits, pids=99))
 
     async def test_tells_of_an_end(self, world: World) -> None:
         made = await world.backend.start(world.spec(), ignore)

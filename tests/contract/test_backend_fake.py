@@ -44,6 +44,12 @@ class FakeWorld:
         await self.fake.start(self.spec(workspace_id), ignore)
         self.fake.end(workspace_id, 137, oom_killed=True)
 
+    async def limits(self, workspace_id: int) -> Limits:
+        return self.fake.limits[workspace_id]
+
+    async def use_memory(self, workspace_id: int, size: int) -> None:
+        self.fake.memory_in_use[workspace_id] = size
+
     async def end(self, workspace_id: int) -> None:
         self.fake.end(workspace_id, 0)
 

@@ -88,6 +88,28 @@ class DockerWorld:
         spec = dataclasses.replace(self.spec(workspace_id), command=("/usr/bin/python3", "-c", eater))
         await self.backend.start(spec, lambda _: None)
 
+    async def limits(self, workspace_id: int) -> Limits:
+        """What the kernel says of the container's control group (v1 or v2), and how large its /dev/shm is."""
+        script = """
+            cd /sys/fs/cgroup
+            if [ -e cpu.max ]; then cat cpu.max memory.max pids.max
+            else cat cpu/cpu.cfs_quota_us cpu/cpu.cfs_period_us memory/memory.limit_in_bytes pids/pids.max; fi
+            df -B1 --output=size /dev/shm | tail -1"""
+        done = await self.run(workspace_id, script)
+        quota, period, memory, pids, shm = map(int, done.stdout.split())
+        return Limits(quota / period, memory, shm, pids)
+
+    async def use_memory(self, workspace_id: int, size: int) -> None:
+        """Start a program that holds so much, and wait until it does."""
+        holder = f"held = bytearray(b'x') * {size}; open('/dev/shm/held', 'w'); import time; time.sleep(1000)"
+        name = resource_name(self.instance, workspace_id)
+        arguments = ("exec", "-d", name, "/usr/bin/python3", "-c", holder)
+        await asyncio.to_thread(docker, *arguments, host=self._host)
+        deadline = asyncio.get_running_loop().time() + DEADLINE
+        while (await self.run(workspace_id, "test -e /dev/shm/held")).returncode:
+            assert asyncio.get_running_loop().time() < deadline, "it does not hold the memory"
+            await asyncio.sleep(0.05)
+
     async def end(self, workspace_id: int) -> None:
         """End the container's own program from inside."""
         await self.run(workspace_id, "kill -TERM $(pgrep -o -P 1)")

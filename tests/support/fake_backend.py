@@ -15,7 +15,7 @@ from itertools import count
 
 from gateway.errors import Code, PlatformError
 from gateway.ports import ContainerEnd, Progress
-from gateway.workspaces import Container, ContainerSpec, spec_hash
+from gateway.workspaces import Container, ContainerSpec, Limits, spec_hash
 
 
 class FakeBackend:
@@ -29,6 +29,9 @@ class FakeBackend:
         self.away = False
         self.networks: dict[int, str] = {}
         self.started: list[ContainerSpec] = []
+        self.limits: dict[int, Limits] = {}
+        self.memory_in_use: dict[int, int] = {}
+        self.fail_limits: set[int] = set()
         self._containers: dict[int, Container] = {}
         self._processes: defaultdict[int, int] = defaultdict(int)
         self._listeners: set[asyncio.Queue[ContainerEnd]] = set()
@@ -41,6 +44,7 @@ class FakeBackend:
             await self._turn()
             found = self._containers.get(spec.workspace_id)
             if found and found.running and found.spec_hash == spec_hash(spec):
+                self._limit(spec.workspace_id, spec.limits)
                 return found
             progress("starting your container")
             await self._turn()
@@ -55,6 +59,7 @@ class FakeBackend:
                 spec.workspace_id, f"fake{next(self._ids)}", spec_hash(spec), True, spec.gpus, spec.image
             )
             self._containers[spec.workspace_id] = made
+            self.limits[spec.workspace_id] = spec.limits
             self.started.append(spec)
             return made
 
@@ -67,6 +72,22 @@ class FakeBackend:
         """See the port."""
         await self._turn()
         return [self._containers[key] for key in sorted(self._containers)]
+
+    async def limit(self, workspace_id: int, limits: Limits) -> None:
+        """See the port."""
+        async with self._locks[workspace_id]:
+            await self._turn()
+            if workspace_id in self.fail_limits:
+                raise PlatformError(Code.UNAVAILABLE, "refused to change the container's limits")
+            found = self._containers.get(workspace_id)
+            if found is not None and found.running:
+                self._limit(workspace_id, limits)
+
+    def _limit(self, workspace_id: int, limits: Limits) -> None:
+        before = self.limits[workspace_id]
+        in_use = self.memory_in_use.get(workspace_id, 0) > limits.memory
+        memory = before.memory if in_use else limits.memory
+        self.limits[workspace_id] = replace(limits, memory=memory, shm=before.shm)
 
     async def stop(self, workspace_id: int, grace: timedelta) -> None:
         """See the port."""

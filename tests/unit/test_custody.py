@@ -12,6 +12,7 @@ import pytest
 from gateway.custody import Custody
 from gateway.errors import Code, PlatformError
 from gateway.folders import WorkspaceFolders, moving
+from gateway.limiting import Limiting
 from gateway.sqlite.wanted import Answer
 from gateway.users import RETENTION, SiteAccount
 from gateway.wishes import Wishes
@@ -28,7 +29,10 @@ class House(World):
         self.files = WorkspaceFolders(self.state)
         self.broker._folders = self.files
         self.custody = Custody(self.desk, self.broker, self.backend, self.files, lambda: self.time)
-        self.wishes = Wishes(self.desk, self.broker, self.custody, lambda id_, why: False, lambda: self.time)
+        limiting = Limiting(self.desk, self.backend)
+        self.wishes = Wishes(
+            self.desk, self.broker, self.custody, limiting, lambda id_, why: False, lambda: self.time
+        )
 
     def home(self, user_id: int) -> Path:
         """Where a user's home is."""

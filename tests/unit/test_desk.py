@@ -13,6 +13,7 @@ import pytest
 from gateway.custody import Custody
 from gateway.desk import Desk
 from gateway.errors import Code, PlatformError
+from gateway.limiting import Limiting
 from gateway.sqlite.wanted import Answer
 from gateway.wishes import Wishes
 from tests.support.world import World, world
@@ -39,7 +40,7 @@ def wishes(here: World, ended: list[tuple[str, str]]) -> Wishes:
         return id_ == "c1"
 
     custody = Custody(here.desk, here.broker, here.backend, here.folders, lambda: here.time)
-    return Wishes(here.desk, here.broker, custody, end, lambda: here.time)
+    return Wishes(here.desk, here.broker, custody, Limiting(here.desk, here.backend), end, lambda: here.time)
 
 
 async def test_a_slow_store_never_blocks_the_loop(here: World) -> None:

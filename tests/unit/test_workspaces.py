@@ -86,7 +86,7 @@ def test_equal_specs_have_equal_names_and_every_field_counts() -> None:
         "home": "/h",
         "image": "sha256:def",
         "gpus": ("GPU-a",),
-        "limits": Limits(2.0, 1 << 30, 1 << 29, 4097),
+        "limits": Limits(2.0, 1 << 30, 1 << 28, 4096),
         "mounts": spec.mounts[1:],
         "env": (),
         "subnet": "10.213.0.64/29",
@@ -95,6 +95,16 @@ def test_equal_specs_have_equal_names_and_every_field_counts() -> None:
     assert other.keys() == {field.name for field in dataclasses.fields(ContainerSpec)}
     names = {spec_hash(dataclasses.replace(spec, **{key: value})) for key, value in other.items()}
     assert len(names | {spec_hash(spec)}) == len(other) + 1
+
+
+def test_limits_that_change_while_it_runs_make_no_other_container() -> None:
+    spec = spec_of()
+    for limits in (
+        Limits(4.0, 1 << 30, 1 << 29, 4096),
+        Limits(2.0, 1 << 31, 1 << 29, 4096),
+        Limits(2.0, 1 << 30, 1 << 29, 9),
+    ):
+        assert spec_hash(dataclasses.replace(spec, limits=limits)) == spec_hash(spec)
 
 
 def test_a_changed_template_is_another_container(monkeypatch: pytest.MonkeyPatch) -> None:
