@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -12,8 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import GpuEngine
 from tests.stories.conftest import a_house, ended
 from tests.support.house import House
+from tests.support.nvidia.state import gpus
 
 _SETTINGS = """
 [proxy]
@@ -95,3 +98,24 @@ def test_a_lab(lab: House, site: Path) -> None:
         f"gpu-gateway: The directory {site}/data that is to be shown as /data cannot be seen "
         "(No such file or directory); mount it, or take its [[mount]] out of the config."
     )
+
+
+def test_only_listed_devices_are_ours(gpu_engine: GpuEngine, base_image: str) -> None:
+    """Two of four GPUs are somebody else's: neither a grant nor a container gets them."""
+    ours = [gpu.uuid for gpu in gpus(4)][1:3]
+    house = a_house(base_image, gpu_engine.environment, settings=f"[gpus]\nmanage = {json.dumps(ours)}\n")
+    try:
+        assert sorted(gpu["id"] for gpu in house.listed("gpu", "list")) == sorted(ours), "no gateway runs yet"
+        house.start()
+        alice = house.add("alice")
+        house.admin("quota", "set", "alice", "gpus=4")
+        assert "the platform has 2" in house.admin("allocate", "alice", "--gpus", "3", status=1).stderr
+        other = gpus(4)[0].uuid
+        house.admin("allocate", "alice", "--gpus", "1", "--device", other, status=1)
+        house.admin("allocate", "alice", "--gpus", "2")
+        assert sorted(gpu["id"] for gpu in house.listed("gpu", "list")) == sorted(ours)
+        shown = alice.ssh("nvidia-smi -L; ls /dev | grep -c '^nvidia[0-9]'").stdout.decode()
+        assert [each in shown for each in ours] == [True, True]
+        assert shown.endswith("\n2\n")
+    finally:
+        ended(house)
