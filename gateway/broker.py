@@ -177,9 +177,8 @@ class Broker:
             if link is None or room.made_from != wanted:
                 link = await self._make_ready(room, workspace, spec, wanted, progress)
             waiting = room.made_from != wanted
-        shown = entering.greeting(
-            workspace.user.name, workspace.image, workspace.leases, self.inventory, waiting
-        )
+        user, leases = workspace.user.name, workspace.leases
+        shown = entering.greeting(user, workspace.image, leases, self.inventory, waiting, workspace.rescue)
         return link, shown
 
     async def _notice_end(self, user_id: int, link: RunnerLink) -> None:

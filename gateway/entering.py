@@ -12,7 +12,7 @@ from enum import Enum
 from gateway.devices import Device
 from gateway.images import ImageVersion
 from gateway.leases import Lease
-from gateway.workspaces import Container
+from gateway.workspaces import BROKEN, Container
 
 
 class Step(Enum):
@@ -38,14 +38,19 @@ def greeting(
     leases: tuple[Lease, ...],
     inventory: Mapping[str, Device],
     waiting: bool,
+    rescue: bool = False,
 ) -> str:
-    """A few lines for a terminal: the image, each GPU and until when, and what waits to be applied."""
+    """A few lines for a terminal: the image, each GPU and until when, a rescue, what waits to be applied."""
     lines = [f"{user} on {image.ref}"]
     for lease in sorted(leases, key=lambda each: each.expires_at):
         names = ", ".join(_device(inventory, device) for device in lease.devices)
         lines.append(f"  {names} until {_moment(lease.expires_at)}")
     if not leases:
         lines.append("  no GPU")
+    if rescue:
+        lines.append(
+            f"  This home is a clean one, for a while; yours is ~/{BROKEN}: mend it, and tell your operator."
+        )
     if waiting:
         lines.append(
             "  A change by your operator applies when nothing of yours runs here any more:"

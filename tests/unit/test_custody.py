@@ -88,6 +88,7 @@ async def test_a_rescue_gives_a_clean_home_with_hers_in_it(here: House) -> None:
     clean = here.home(ALICE).parent / "rescue"
     assert (clean / ".bashrc").read_text() != "exit 1"
     assert (here.home(ALICE) / ".bashrc").read_text() == "exit 1"
+    assert "yours is ~/broken" in await here.enter(ALICE)
     assert (clean.stat().st_uid, (clean / "broken").stat().st_uid) == (30001, 30001)
     # The second one is clean again, though she filled the first.
     (clean / ".bashrc").write_text("exit 2")
