@@ -82,7 +82,7 @@ def usable_driver() -> str | None:
 
 def _base(call: Call, name: str, offered: bool) -> ImageVersion:
     version = f"{call.now:%Y%m%d.%H%M}"
-    return _built(call, name, version, RECIPES / name, os.environ, offered)
+    return _built(call, name, version, RECIPES / name, {**call.config.build_env(), **os.environ}, offered)
 
 
 def _on_base(call: Call, order: Order, recipe: Path, release: Release) -> ImageVersion:
@@ -91,6 +91,7 @@ def _on_base(call: Call, order: Order, recipe: Path, release: Release) -> ImageV
         progress("There is no base image yet; building it first.")
         base = _base(call, "base", offered=False)
     environment = {
+        **call.config.build_env(),
         **os.environ,
         "GPU_GATEWAY_BASE_IMAGE": base.digest,
         # Ours, which is new enough and has pip; the first python3 of the path may be neither.

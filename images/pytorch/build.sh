@@ -5,7 +5,7 @@
 #
 # The wheels are fetched by this machine's own pip, hence with its configuration, proxies and certificates,
 # and each is checked against the lock file. They are installed in a container without a network, so that
-# nothing of the site gets into the image. Needs about twice the wheels' size in TMPDIR (docs/images.md).
+# nothing of the site gets into the image. Needs up to twice the wheels' size in TMPDIR (docs/images.md).
 #
 # Progress goes to stdout, one line a step. When it fails, the last line on stderr is one sentence
 # and the exit status is not 0: 2 for a wrong call, 69 for a missing program, 1 for the rest.

@@ -1,121 +1,19 @@
-"""The recipe of the PyTorch image as a program, over the real engine, with a lock file of two small wheels.
+"""The recipe of the PyTorch image as a program, over the real engine: what it makes, and what it refuses.
 
-The recipe's own scripts run; only what they install is smaller than torch. The real one is in
-tests/stories/test_pytorch.py.
+The real one, with torch, is in tests/stories/test_pytorch.py.
 """
 
 from __future__ import annotations
 
-import ensurepip
-import hashlib
-import json
 import os
-import secrets
-import shutil
-import signal
-import socket
 import subprocess
-import sys
-import time
-import zipfile
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.support.house import wait_for
+from tests.support.recipe import Recipe, docker
 from tests.support.wheels import write_wheel
-
-RECIPE = Path(__file__).resolve().parents[2] / "images" / "pytorch"
-FACTS = """
-["9.1-cpu"]
-flavour = "cpu"
-torch = "9.1"
-python = "3.11.2"
-min_driver = "525.60"
-lock = "cpu.txt"
-"""
-
-
-@dataclass
-class Recipe:
-    """A copy of the recipe with its own lock file, and where its wheels are."""
-
-    folder: Path
-    base: str
-    ref: str = field(default_factory=lambda: f"gpu-gateway-test/{secrets.token_hex(4)}:9.1-cpu")
-
-    def __post_init__(self) -> None:
-        self.wheels, self.tmp = self.folder / "wheels", self.folder / "tmp"
-        self.recipe = self.folder / "recipe"
-        self.wheels.mkdir()
-        self.tmp.mkdir()
-        shutil.copytree(RECIPE, self.recipe)
-        bundled = next((Path(ensurepip.__file__).parent / "_bundled").glob("pip-*.whl"))
-        shutil.copy(bundled, self.wheels)
-        write_wheel(self.wheels, "tiny", "1.0", {"tiny.py": "def answer():\n    return 42\n"})
-        self.lock(*self.wheels.iterdir())
-        (self.recipe / "versions.toml").write_text(FACTS)
-        (self.recipe / "smoke.py").write_text("import tiny\nassert tiny.answer() == 42\n")
-
-    def lock(self, *wheels: Path) -> None:
-        """Make the lock file name exactly these wheels."""
-        lines = []
-        for wheel in wheels:
-            name, version = wheel.name.split("-")[:2]
-            digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
-            lines.append(f"{name}=={version} --hash=sha256:{digest}\n")
-        (self.recipe / "cpu.txt").write_text("".join(lines))
-
-    def environment(self, **more: str) -> dict[str, str]:
-        """A recipe's environment: pip knows no place but the folder of wheels."""
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith("PIP_")}
-        return {
-            **inherited,
-            "PIP_CONFIG_FILE": os.devnull,
-            "PIP_RETRIES": "0",
-            "GPU_GATEWAY_PIP_INDEX_URL": (self.folder / "nothing").as_uri(),
-            "GPU_GATEWAY_BASE_IMAGE": self.base,
-            "GPU_GATEWAY_PYTHON": sys.executable,
-            "GPU_GATEWAY_PIP_FIND_LINKS": str(self.wheels),
-            "TMPDIR": str(self.tmp),
-            **more,
-        }
-
-    def start(self, ref: str | None = None, **more: str) -> subprocess.Popen[str]:
-        """`build.sh REF`, left running in a group of its own."""
-        return subprocess.Popen(
-            [self.recipe / "build.sh", ref or self.ref],
-            env=self.environment(**more),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
-
-    def run(self, ref: str | None = None, **more: str) -> tuple[int, str]:
-        """The same, to its end: its status and all it said."""
-        with self.start(ref, **more) as process:
-            said, _ = process.communicate(timeout=100)
-            return process.returncode, said
-
-    def labels(self) -> dict[str, str]:
-        """The labels of what was built."""
-        found: dict[str, str] = json.loads(
-            docker("image", "inspect", "-f", "{{json .Config.Labels}}", self.ref)
-        )
-        return found
-
-    def traces(self) -> list[str]:
-        """What of a build is left: files and containers."""
-        names = docker("ps", "-a", "--filter", "name=gpu-gateway-build-", "--filter", f"ancestor={self.base}")
-        return [*map(str, self.tmp.iterdir()), *names.splitlines()[1:]]
-
-
-def docker(*words: str, check: bool = True) -> str:
-    """What `docker WORDS` prints."""
-    return subprocess.run(["docker", *words], capture_output=True, text=True, check=check).stdout.strip()
 
 
 @pytest.fixture
@@ -221,61 +119,3 @@ def test_a_smoke_test_that_fails_makes_no_image(recipe: Recipe) -> None:
     assert "No module named 'torch'" in said
     assert "could not be installed" in said.splitlines()[-1]
     assert docker("image", "inspect", recipe.ref, check=False) == "[]"
-
-
-def interrupted(process: subprocess.Popen[str], when: Callable[[], object], what: str) -> float:
-    """Seconds that a build took to end after ^C, given once `when()`."""
-    wait_for(when, what)
-    begun = time.monotonic()
-    os.killpg(process.pid, signal.SIGTERM)
-    process.communicate(timeout=60)
-    assert process.returncode != 0
-    return time.monotonic() - begun
-
-
-def test_cancelled_while_fetching_it_leaves_nothing(recipe: Recipe) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        url = f"http://127.0.0.1:{silent.getsockname()[1]}/simple"
-        process = recipe.start(GPU_GATEWAY_PIP_INDEX_URL=url, GPU_GATEWAY_PIP_FIND_LINKS="")
-        silent.settimeout(60)
-        asked, _ = silent.accept()
-        with asked:
-            assert interrupted(process, lambda: True, "a request") < 20
-    assert recipe.traces() == []
-
-
-def test_cancelled_while_installing_it_leaves_nothing(recipe: Recipe) -> None:
-    (recipe.recipe / "smoke.py").write_text("import time\ntime.sleep(600)\n")
-    process = recipe.start()
-
-    def running() -> bool:
-        return bool(
-            docker("ps", "-q", "--filter", f"ancestor={recipe.base}", "--filter", "name=gpu-gateway-build-")
-        )
-
-    interrupted(process, running, "the container")
-    assert recipe.traces() == []
-    assert docker("image", "inspect", recipe.ref, check=False) == "[]"
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 8 MiB."""
-    device, mounted = tmp_path / "disk", tmp_path / "mounted"
-    with device.open("wb") as file:
-        file.truncate(8 << 20)
-    mounted.mkdir()
-    subprocess.run(["mke2fs", "-q", "-t", "ext2", "-F", device], check=True)
-    subprocess.run(["mount", "-o", "loop", device, mounted], check=True)
-    yield mounted
-    subprocess.run(["umount", mounted], check=True)
-
-
-def test_a_full_disk_is_told_and_freed(recipe: Recipe, small_disk: Path) -> None:
-    big = recipe.wheels / "tiny-1.0-py3-none-any.whl"
-    with zipfile.ZipFile(big, "a") as wheel:
-        wheel.writestr("tiny_data", os.urandom(16 << 20))
-    recipe.lock(*recipe.wheels.iterdir())
-    status, said = recipe.run(TMPDIR=str(small_disk))
-    assert (status, f"The disk of {small_disk} is full" in said.splitlines()[-1]) == (1, True), said
-    assert [file.name for file in small_disk.iterdir()] == ["lost+found"]

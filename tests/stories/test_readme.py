@@ -49,9 +49,9 @@ def test_the_operators_day_runs_from_top_to_bottom(lab: House, monkeypatch: pyte
 
 
 def test_the_two_commands_are_the_ones_that_dev_knows() -> None:
-    """`./dev up --image base` and `./dev test`."""
+    """`./dev up` and `./dev test`."""
     usage = (ROOT / "dev").read_text()
-    for line in ("./dev up --image base", "./dev test"):
+    for line in ("./dev up", "./dev test"):
         assert [line] in _blocks()
         assert " ".join(line.split()[:2]) in usage
 
