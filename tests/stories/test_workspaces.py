@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 
+from gateway.folders import WorkspaceFolders
+from tests.stories.conftest import a_house, ended
 from tests.support.house import House, wait_for
 
 
@@ -40,3 +44,33 @@ def test_a_working_day(new_house: Callable[[], House]) -> None:
     house.admin("workspace", "remove", "bob")
     assert bob.ssh("ls").stdout == b""
     assert (house.state / "workspaces" / "removed" / "1" / "home" / "from-alice").is_dir()
+
+
+def test_a_hand_over_that_is_killed_half_way_is_done_by_the_gateway(base_image: str) -> None:
+    """gpuadmin, without a gateway, dies when the files left their place; each is somewhere in the end."""
+    house = a_house(base_image)
+    try:
+        for name in ("alice", "bob"):
+            house.add(name)
+        with house.store() as store:
+            WorkspaceFolders(house.state).prepare(store.user("alice"))
+        workspaces = house.state / "workspaces"
+        for number in range(2000):
+            (workspaces / "1" / "home" / f"file{number}").touch()
+        command = [sys.executable, "-c", "from admin.main import main; main()"]
+        words = ["workspace", "hand-over", "alice", "bob"]
+        with subprocess.Popen([*command, *words], env=house.environment) as killed, house.store() as store:
+            wait_for(store.wanted, "the record")
+            # While we write nobody else does, so it cannot say that it is done.
+            with store._db.write():
+                wait_for(lambda: not (workspaces / "1").exists(), "the first move")
+                killed.kill()
+                killed.wait()
+            assert store.wanted()
+            house.start()
+            wait_for(lambda: not store.wanted(), "the rest of the work")
+        files = list((workspaces / "2" / "home" / "from-alice" / "home").glob("file*"))
+        assert len(files) == 2000
+        assert {path.stat().st_uid for path in files} == {30002}
+    finally:
+        ended(house)
