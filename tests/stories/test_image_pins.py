@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 
 import pytest
 
@@ -129,3 +130,29 @@ def test_what_cannot_be_added_or_pinned_is_told(lab: House) -> None:
     for words in (["--flavour", "cu128"], ["--version", "1"]):
         assert "Debian packages alone" in lab.admin("image", "build", "base", *words, status=2).stderr
     assert "2.13.0-cpu" in lab.admin("image", "build", "pytorch", "--flavour", "cu1", status=1).stderr
+
+
+def test_without_a_flavour_it_is_the_one_for_this_machine(
+    lab: House, make: Callable[[str, str], str]
+) -> None:
+    """Two versions are recorded as if they had been built; which of them is found tells the choice."""
+    versions = ("2.9.1-cu128", "2.13.0-cpu")
+    with lab.store() as store:
+        for version in versions:
+            digest = lab.docker("image", "inspect", "-f", "{{.Id}}", make(version, ""))
+            ref, flavour = f"gpu-gateway/pytorch:{version}", version.rpartition("-")[2]
+            store.add_image("pytorch", version, flavour, ref, digest, "test", datetime.now(UTC))
+    words = ("image", "build", "pytorch", "--if-absent")
+    assert "pytorch:2.9.1-cu128 (" in lab.admin(*words).stdout
+    assert "pytorch:2.13.0-cpu (" in lab.admin(*words, "--flavour", "cpu").stdout
+    broken = lab.folder / "broken"
+    state.write(broken, state.gpus(1), driver="470.1")
+    lab.environment["NVML_STAND_IN_STATE"] = str(broken)
+    try:
+        assert "pytorch:2.13.0-cpu (" in lab.admin(*words).stdout
+        state.write(broken, state.gpus(1), fails=9)
+        answered = lab.admin(*words)
+    finally:
+        del lab.environment["NVML_STAND_IN_STATE"]
+    assert "pytorch:2.13.0-cpu (" in answered.stdout
+    assert "chosen as for a machine without GPUs" in answered.stderr

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from admin.main import cli
-from tests.support.stores import add_people, open_store
+from tests.support.stores import NOW, add_people, open_store
 
 
 @pytest.mark.slow
@@ -63,3 +63,21 @@ def test_proxies_and_certificates_of_the_config_reach_a_recipe(
     result = CliRunner().invoke(cli, words)
     assert result.exit_code == 75
     assert "by http://proxy.example.org:3128 with /etc/ssl/site.pem" in result.stderr
+
+
+def test_the_sites_certificates_reach_the_recipe(tmp_path: Path, base_image: str) -> None:
+    """Seen by what the recipe says of a bundle that is not there."""
+    config, state = tmp_path / "config.toml", tmp_path / "state"
+    config.write_text('[workspace]\nca_bundle = "/nowhere/site.pem"\n')
+    with closing(open_store(state)) as store:
+        digest = subprocess.run(
+            ["docker", "image", "inspect", "-f", "{{.Id}}", base_image],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.strip()
+        store.add_image("base", "1", "cpu", base_image, digest, "test", NOW)
+    options = ["--config", str(config), "--state", str(state)]
+    result = CliRunner().invoke(cli, [*options, "image", "build", "pytorch", "--flavour", "cpu"])
+    assert result.exit_code == 75
+    assert "The CA bundle /nowhere/site.pem cannot be read" in result.stderr.splitlines()[-1]
