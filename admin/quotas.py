@@ -41,11 +41,13 @@ def quota() -> None:
 def set_(call: Call, words: tuple[str, ...], group: str | None, everybody: bool) -> None:
     """Set quotas of one user, of a group, or with --default of everybody.
 
-    The keys: gpus (at once), lease (the length of a grant without --for), gpu_hours (GPU-hours in a window,
-    such as 100/7d, or none), and for a container cpus (cores), memory, shm (sizes such as 32G) and pids
-    (processes). In force is her own value, else the most generous of her groups', else the default's;
-    VALUE "inherit" takes one away again. Cores, processes and memory change while a container runs, shm at
-    its next start; memory is not lowered below what is in use.
+    The keys: gpus and sessions (at once), lease (the length of a grant without --for), gpu_hours (GPU-hours
+    in a window, such as 100/7d, or none), and for a container cpus (cores), memory, shm (sizes such as 32G)
+    and pids (processes).
+
+    In force is her own value, else the most generous of her groups', else the default's; VALUE "inherit"
+    takes one away again. Cores, processes and memory change while a container runs, shm at its next start;
+    memory is not lowered below what is in use.
 
     \b
     Example:

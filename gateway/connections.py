@@ -159,6 +159,17 @@ class Connections:
             raise PlatformError(Code.QUOTA_EXCEEDED, f"A connection may have {MOST_CHANNELS} channels.")
         connection.channels[session.id] = session
 
+    def open_session(self, connection: Connection, session: LiveSession, most: int) -> None:
+        """The same for a session, of which her connections may have `most` together."""
+        channels = [each for other in self.of_user(connection.user_id) for each in other.channels.values()]
+        if sum(each.kind != "forward" for each in channels) >= most:
+            raise PlatformError(
+                Code.QUOTA_EXCEEDED,
+                f"You have {most} session{'' if most == 1 else 's'} open, which is the most that you may; "
+                "end one and try again.",
+            )
+        self.open_channel(connection, session)
+
     def leave(self, worker: Peer, connection_id: str) -> Connection | None:
         """Forget a connection of this worker; None when there is none."""
         connection = self._by_id.get(connection_id)

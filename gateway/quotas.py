@@ -183,6 +183,7 @@ KEYS: Mapping[str, Key] = {
         _whole(_LEAST_PIDS, 4_000_000),
         "a whole number from 32 to 4000000",
     ),
+    "sessions": Key(lambda machine, _: 200, str, _whole(1, 10_000), "a whole number from 1 to 10000"),
 }
 
 CONTAINER_KEYS = frozenset({"cpus", "memory", "shm", "pids"})

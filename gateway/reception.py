@@ -27,7 +27,9 @@ LONGEST_WORDS = 2_000
 """Characters of a message for a person; an engine's reasons may be long."""
 LONGEST_NAME = 64
 _CHANNEL = re.compile(r"[0-9a-f]{1,16}")
-KINDS = frozenset(("shell", "exec", "subsystem", "forward"))
+SESSIONS = frozenset(("shell", "exec", "subsystem"))
+FORWARD = "forward"
+KINDS = SESSIONS | {FORWARD}
 """What a channel may be for."""
 _SHOWN = re.compile(r"[ -~]{0,1024}")
 
@@ -66,6 +68,8 @@ class Reception:
                 self._tasks.create_task(self._enter(worker, message))
             case verbs.Pipes():
                 self._pipes(worker, message)
+            case verbs.Begin():
+                self._begin(worker, message)
             case verbs.Opened() | verbs.Closed():
                 self._channel(worker, message)
             case verbs.Gone():
@@ -163,6 +167,19 @@ class Reception:
             return
         worker.send(verbs.Piped(message.request, message.sets), tuple(descriptors))
 
+    def _begin(self, worker: Peer, message: verbs.Begin) -> None:
+        _check_shown(message)
+        try:
+            connection = self._connections.holder(worker, message.ticket)
+            account = self.accounts.get(connection.user)
+            session = LiveSession(message.channel, message.kind, message.what, self._now())
+            self._connections.open_session(connection, session, 0 if account is None else account.sessions)
+        except PlatformError as error:
+            note("verb_refused", code=error.code.value)
+            worker.send(verbs.Failed(message.request, error.code.value, error.message))
+            return
+        worker.send(verbs.Begun(message.request))
+
     def _channel(self, worker: Peer, message: verbs.Opened | verbs.Closed) -> None:
         _check_shown(message)
         try:
@@ -189,9 +206,13 @@ class Reception:
             note("login_abandoned", connection=connection.id, peer=connection.peer)
 
 
-def _check_shown(message: verbs.Opened | verbs.Closed) -> None:
+def _check_shown(message: verbs.Begin | verbs.Opened | verbs.Closed) -> None:
     """Operators' terminals show these words. Raises MessageError for any that could do more than be read."""
     if not _CHANNEL.fullmatch(message.channel):
         raise MessageError("a channel has another kind of id")
-    if isinstance(message, verbs.Opened) and not (message.kind in KINDS and _SHOWN.fullmatch(message.what)):
-        raise MessageError("what a channel is for was not escaped")
+    if isinstance(message, verbs.Closed):
+        return
+    # Sessions are asked for, forwards told of: one by the other's verb would not be counted.
+    kinds = SESSIONS if isinstance(message, verbs.Begin) else {FORWARD}
+    if message.kind not in kinds or not _SHOWN.fullmatch(message.what):
+        raise MessageError("what a channel is for was not escaped, or is another verb's")

@@ -56,12 +56,16 @@ class Group:
 
 @dataclass(frozen=True)
 class Account:
-    """What authentication needs of one user: `keys` maps key blobs (RFC 4253 section 6.6) to fingerprints."""
+    """What the front door needs of one user: `keys` maps key blobs (RFC 4253 section 6.6) to fingerprints.
+
+    `sessions` is the most that she may have open at once.
+    """
 
     user_id: int
     name: str
     enabled: bool
     keys: dict[bytes, str]
+    sessions: int = 200
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ worker speaks first with `Hello`; the broker answers `Welcome`, then pushes ever
 socket carries `Sign` and its answer alone, because the worker blocks on it within a key exchange.
 
 A connection lives so: `Connection` hands its socket over; `Sign` (the first one fixes the session id
-of RFC 4253 section 7.2); `Evidence`, answered by `Ticket` or `Refused`; then `Enter`, `Opened` and
-`Closed`, each with the ticket; `Gone` at its end. The broker believes nothing that it can check.
+of RFC 4253 section 7.2); `Evidence`, answered by `Ticket` or `Refused`; then `Enter`, `Begin`, `Opened`
+and `Closed`, each with the ticket; `Gone` at its end. The broker believes nothing that it can check.
 
 Owns the messages and how many descriptors each carries. Must not know sockets or asyncssh.
 """
@@ -18,7 +18,7 @@ from typing import Any
 
 from gateway.messages import MessageError, decode
 
-VERSION = 1
+VERSION = 2
 DESCRIPTORS_A_SET = 6
 """Three pipes, each as read end, write end: stdin, stdout, stderr."""
 MOST_SETS = 16
@@ -161,8 +161,26 @@ class Piped:
 
 
 @dataclass(frozen=True)
+class Begin:
+    """Worker: may a session `channel` begin? `what` is for people, already escaped."""
+
+    request: int
+    ticket: str
+    channel: str
+    kind: str
+    what: str
+
+
+@dataclass(frozen=True)
+class Begun:
+    """Broker: it may, and counts as open until it is `Closed`."""
+
+    request: int
+
+
+@dataclass(frozen=True)
 class Opened:
-    """Worker: a session or forward `channel` began; `what` is for people, already escaped."""
+    """Worker: a forward `channel` began; `what` is for people, already escaped."""
 
     ticket: str
     channel: str
@@ -194,7 +212,7 @@ class End:
     message: str
 
 
-FROM_WORKER = {kind.__name__: kind for kind in (Hello, Evidence, Enter, Pipes, Opened, Closed, Gone)}
+FROM_WORKER = {kind.__name__: kind for kind in (Hello, Evidence, Enter, Pipes, Begin, Opened, Closed, Gone)}
 FROM_BROKER = {
     kind.__name__: kind
     for kind in (
@@ -208,6 +226,7 @@ FROM_BROKER = {
         Entered,
         Failed,
         Piped,
+        Begun,
         End,
     )
 }

@@ -11,7 +11,7 @@ from datetime import datetime
 
 from gateway.errors import Code, PlatformError
 from gateway.keys import PublicKey, StoredKey
-from gateway.sqlite.groups import Groups
+from gateway.sqlite.quotas import Quotas
 from gateway.sqlite.rows import instant, stamp, user_of
 from gateway.users import RETENTION, Account, NewUser, SiteAccount, User, numbers, overlapping
 
@@ -20,7 +20,7 @@ class _Undo(Exception):
     """Ends a transaction that is to leave nothing."""
 
 
-class Users(Groups):
+class Users(Quotas):
     """The people's part of the store."""
 
     def add_user(
@@ -158,7 +158,10 @@ class Users(Groups):
             for row in self._db.rows("select user_id, blob, fingerprint from key"):
                 keys.setdefault(row["user_id"], {})[row["blob"]] = row["fingerprint"]
             users = self.users()
-        return [Account(user.id, user.name, user.enabled, keys.get(user.id, {})) for user in users]
+            most = self._values_of("sessions", [user.id for user in users])
+        return [
+            Account(user.id, user.name, user.enabled, keys.get(user.id, {}), most[user.id]) for user in users
+        ]
 
     def add_keys(self, name: str, keys: Sequence[PublicKey], actor: str, now: datetime) -> list[PublicKey]:
         """Those of `keys` that are new to her; all are added, or none.

@@ -59,8 +59,13 @@ class Brokerage:
         size = verbs.DESCRIPTORS_A_SET
         return [PipeSet.of(fds[start : start + size]) for start in range(0, len(fds), size)]
 
+    async def begin_session(self, ticket: str, channel: str, kind: str, what: str) -> None:
+        """Have a session counted as open. Raises PlatformError when she has too many."""
+        request = self._next()
+        await self._ask(request, verbs.Begin(request, ticket, channel, kind, what))
+
     def opened(self, ticket: str, channel: str, kind: str, what: str) -> None:
-        """Tell of a session or forward that began."""
+        """Tell of a forward that began."""
         self._send(verbs.Opened(ticket, channel, kind, what))
 
     def closed(self, ticket: str, channel: str) -> None:
@@ -114,7 +119,7 @@ class Brokerage:
             case verbs.Progress():
                 if message.request in self._progress:
                     self._progress[message.request](message.text)
-            case verbs.Entered() | verbs.Piped() | verbs.Failed():
+            case verbs.Entered() | verbs.Piped() | verbs.Begun() | verbs.Failed():
                 self._answered(message, fds)
             case verbs.End():
                 self.ended(message.connection, message.channel, message.message)
@@ -128,7 +133,9 @@ class Brokerage:
         else:
             ticket.set_exception(PlatformError(Code.DENIED, message.message))
 
-    def _answered(self, message: verbs.Entered | verbs.Piped | verbs.Failed, fds: list[int]) -> None:
+    def _answered(
+        self, message: verbs.Entered | verbs.Piped | verbs.Begun | verbs.Failed, fds: list[int]
+    ) -> None:
         answer = self._waiting.get(message.request)
         if answer is None or answer.done():
             wire.close_all(fds)

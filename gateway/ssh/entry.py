@@ -56,8 +56,12 @@ class Entry:
                     self._tasks.create_task(self._watch(self._runner))
             return self._runner
 
+    async def begin_session(self, channel: str, kind: str, what: str) -> None:
+        """Ask the broker for one session more. Raises PlatformError when she has too many."""
+        await self._brokerage.begin_session(self._ticket.result(), channel, kind, what)
+
     def opened(self, channel: str, kind: str, what: str) -> None:
-        """Tell the broker of a session or forward."""
+        """Tell the broker of a forward."""
         self._brokerage.opened(self._ticket.result(), channel, kind, what)
 
     def closed(self, channel: str) -> None:

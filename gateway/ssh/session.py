@@ -159,8 +159,10 @@ class Session(asyncssh.SSHServerSession[bytes]):
     async def _serve(self) -> None:
         runner = await self._connection.entry.runner(self._say)
         request = self._request()
-        self._connection.entry.opened(self.id, self._kind.value, words.shown(request.command))
         try:
+            await self._connection.entry.begin_session(
+                self.id, self._kind.value, words.shown(request.command)
+            )
             self._execution = await runner.start(request)
             if self._pty is not None and self._pty is not request.pty:
                 self._execution.resize(self._pty.window)

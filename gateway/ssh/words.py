@@ -11,7 +11,7 @@ ENDED = 255
 """The status of a session that the platform ended, as ssh itself uses it for a lost connection."""
 
 _SIGNALS = frozenset("ABRT ALRM FPE HUP ILL INT KILL PIPE QUIT SEGV TERM USR1 USR2".split())
-_STATUS = {Code.NO_CAPACITY: 75, Code.UNAVAILABLE: 75, Code.DENIED: 77}
+_STATUS = {Code.NO_CAPACITY: 75, Code.UNAVAILABLE: 75, Code.QUOTA_EXCEEDED: 75, Code.DENIED: 77}
 
 
 def status(error: PlatformError) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.support.house import House, Person
+from tests.support.house import House, Person, wait_for
 
 # cgroup v1, else v2.
 _LIMITS = """
@@ -39,6 +39,25 @@ def test_a_quota_is_in_force_while_a_program_runs_and_ends_nothing(home: House) 
         session.stdin.close()
         assert session.stdout.readline() == b"still here\n"
     home.admin("user", "remove", "quinn")
+
+
+def test_one_session_too_many_is_refused_and_the_others_go_on(home: House) -> None:
+    """Counted over all of her connections; its program is not started, and a later one is."""
+    person = home.add("sam")
+    home.admin("quota", "set", "sam", "sessions=2")
+    with person.start("echo in; cat") as first, person.start("echo in; cat") as second:
+        for session in (first, second):
+            assert session.stdout is not None
+            assert session.stdout.readline() == b"in\n"
+        refused = person.ssh("touch ~/ran")
+        assert (refused.returncode, refused.stdout) == (75, b"")
+        assert b"You have 2 sessions open, which is the most" in refused.stderr
+        assert first.stdin is not None
+        first.stdin.close()
+        assert first.wait(timeout=20) == 0
+        wait_for(lambda: person.ssh("ls ~").returncode == 0, "the session's end")
+        assert person.ssh("ls ~").stdout == b""
+    home.admin("user", "remove", "sam")
 
 
 def test_memory_in_use_is_not_taken_away(home: House) -> None:

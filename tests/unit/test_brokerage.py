@@ -95,6 +95,15 @@ async def test_pipes(lines: Lines) -> None:
             wire.close_all((read, write))
 
 
+async def test_a_session_begins_when_the_broker_says_so(lines: Lines) -> None:
+    asking = asyncio.create_task(lines.brokerage.begin_session("t1", "c0", "shell", ""))
+    asked = await lines.asked()
+    assert asked == verbs.Begin(asked.request, "t1", "c0", "shell", "")
+    assert not asking.done()
+    lines.answer(verbs.Begun(asked.request))
+    await asking
+
+
 async def test_a_failure_is_the_askers(lines: Lines) -> None:
     asking = asyncio.create_task(lines.brokerage.pipes(1))
     asked = await lines.asked()

@@ -131,6 +131,7 @@ def test_the_refusal_says_the_numbers_and_what_to_do() -> None:
         ("memory=96G", "memory", 96 * GIB, "96G", 96 * GIB),
         ("shm=1M", "shm", 1 << 20, "1M", 1 << 20),
         ("pids=100000", "pids", 100_000, "100000", 100_000),
+        ("sessions=1", "sessions", 1, "1", 1),
     ],
 )
 def test_assignments(text: str, name: str, value: int, shown: str, plain: object) -> None:
@@ -174,6 +175,8 @@ def test_every_key_can_be_inherited_again() -> None:
         "shm=1023K",
         "pids=31",
         "pids=4000001",
+        "sessions=0",
+        "sessions=10001",
         "disk=100G",
         "x=1",
     ],

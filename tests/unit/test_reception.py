@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -97,10 +97,12 @@ async def test_without_one_there_is_no_way_in(house: House, ticket: str) -> None
 async def test_another_workers_ticket_opens_nothing(house: House) -> None:
     ticket, other = house.log_in(), Worker()
     house.reception.receive(other, encode(verbs.Enter(7, ticket.ticket)), 0)
-    house.reception.receive(other, encode(verbs.Opened(ticket.ticket, "c0", "shell", "")), 0)
+    house.reception.receive(other, encode(verbs.Opened(ticket.ticket, "c0", "forward", "")), 0)
+    house.reception.receive(other, encode(verbs.Begin(8, ticket.ticket, "c0", "shell", "")), 0)
     house.reception.receive(other, encode(verbs.Gone(ticket.connection)), 0)
-    await until(lambda: other.told)
-    assert other.told == [verbs.Failed(7, "denied", "Permission denied.")]
+    await until(lambda: len(other.told) == 2)
+    assert sorted(each.request for each in other.told) == [7, 8]
+    assert {(each.code, each.message) for each in other.told} == {("denied", "Permission denied.")}
     assert house.connections.shown()[0].sessions == ()
 
 
@@ -181,11 +183,15 @@ async def test_no_descriptors_left_is_said(house: House) -> None:
     "message",
     [
         verbs.Hello(1, ()),
-        verbs.Opened("", "../x", "shell", ""),
-        verbs.Opened("", "c0", "dance", ""),
-        verbs.Opened("", "c0", "exec", "\x1b[2J"),
-        verbs.Opened("", "c0", "exec", "\u202e"),
-        verbs.Opened("", "c0", "exec", "x" * 2000),
+        verbs.Opened("", "../x", "forward", ""),
+        verbs.Begin(1, "", "../x", "shell", ""),
+        verbs.Begin(1, "", "c0", "dance", ""),
+        verbs.Begin(1, "", "c0", "forward", ""),
+        verbs.Opened("", "c0", "shell", ""),
+        verbs.Opened("", "c0", "forward", "\x1b[2J"),
+        verbs.Begin(1, "", "c0", "exec", "\x1b[2J"),
+        verbs.Begin(1, "", "c0", "exec", "\u202e"),
+        verbs.Begin(1, "", "c0", "exec", "x" * 2000),
         verbs.Closed("", "x" * 400),
     ],
 )
@@ -194,9 +200,33 @@ async def test_what_breaks_the_protocol(house: House, message: object) -> None:
         house.say(message)
 
 
+async def test_one_session_more_than_the_quota_of_all_her_connections_is_refused(house: House) -> None:
+    alice = house.reception.accounts["alice"]
+    house.reception.accounts = {"alice": replace(alice, sessions=2)}
+    first, second = house.log_in(), house.log_in(b"2" * 32)
+    house.say(verbs.Opened(first.ticket, "f0", "forward", "localhost:80"))
+    house.say(verbs.Begin(1, first.ticket, "c0", "shell", ""))
+    house.say(verbs.Begin(2, second.ticket, "c1", "subsystem", "sftp"))
+    house.say(verbs.Begin(3, second.ticket, "c2", "exec", "true"))
+    house.say(verbs.Closed(first.ticket, "c0"))
+    house.say(verbs.Begin(4, second.ticket, "c3", "exec", "true"))
+    words = "You have 2 sessions open, which is the most that you may; end one and try again."
+    assert house.worker.told == [
+        verbs.Begun(1),
+        verbs.Begun(2),
+        verbs.Failed(3, "quota_exceeded", words),
+        verbs.Begun(4),
+    ]
+    # Lowered below use: what is open stays.
+    house.reception.accounts = {"alice": replace(alice, sessions=1)}
+    house.reception.judge()
+    assert {each.id for one in house.connections.shown() for each in one.sessions} == {"f0", "c1", "c3"}
+
+
 async def test_sessions_are_shown_and_make_her_workspace_occupied(house: House) -> None:
     ticket = house.log_in()
-    house.say(verbs.Opened(ticket.ticket, "c0", "exec", r"printf \xff"))
+    house.say(verbs.Begin(4, ticket.ticket, "c0", "exec", r"printf \xff"))
+    assert house.worker.told.pop() == verbs.Begun(4)
     (shown,) = house.connections.shown()
     assert shown.sessions == (LiveSession("c0", "exec", r"printf \xff", house.world.time),)
     assert house.world.broker.occupied(1)

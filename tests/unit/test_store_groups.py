@@ -119,6 +119,20 @@ def test_gpu_hours_of_released_leases_count_until_the_window_has_passed_them(sto
     assert store.grant("alice", DeviceRequest(1), 2 * HOUR, "root", NOW + 49 * HOUR)
 
 
+def test_the_front_door_knows_everybodys_quota_of_sessions(store: Store) -> None:
+    store.set_quotas(Owner(), {"sessions": 9}, "root", NOW)
+    store.set_quotas(Owner(group="vision"), {"sessions": 5, "gpus": 1}, "root", NOW)
+    store.add_group("sound", "root", NOW)
+    store.join("vision", ["alice", "bob"], "root", NOW)
+    store.join("sound", ["alice"], "root", NOW)
+    store.set_quotas(Owner("bob"), {"sessions": 3}, "root", NOW)
+    store.add_user("carol", [], SiteAccount(), "root", NOW)
+    assert {account.name: account.sessions for account in store.accounts()} == {
+        name: store.quota(name)["sessions"] for name in ("alice", "bob", "carol")
+    }
+    assert [account.sessions for account in store.accounts()] == [5, 3, 9]
+
+
 def test_the_quota_lease_is_the_length_of_a_grant_that_names_none(store: Store) -> None:
     store.set_quotas(Owner("alice"), {"lease": 2 * 3600}, "root", NOW)
     lease = store.grant("alice", DeviceRequest(1), None, "root", NOW)
