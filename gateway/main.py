@@ -31,7 +31,7 @@ from gateway.privileges import raise_limit, worker_identity
 from gateway.reception import Reception
 from gateway.sampler import Sampler
 from gateway.sqlite.directory import ensure_directory, operators_group
-from gateway.wiring import Parts, now, open_store
+from gateway.wiring import Parts, check_site, now, open_store
 from gateway.workers import Workers
 
 BACKLOG = 1024
@@ -75,6 +75,7 @@ async def _serve(config: Config, where: Listen, count: int) -> None:
     lock = await take_lock(config)
     metrics = Metrics(socket.gethostname())
     try:
+        check_site(config)
         parts = Parts(config, lambda: open_store(config, check=True))
         try:
             with heard(metrics.hear), exported(config.metrics, metrics):

@@ -47,7 +47,6 @@ class Parts:
         self.instance = opened[0].instance()
         check_pool(config, self.instance)
         write_bundle(config.state / RUNNER)
-        shared.check(config.mounts, config.ca_bundle)
         self.folders = WorkspaceFolders(config.state, config.mounts)
         self.backend = DockerBackend(self.instance, str(config.pool), driver=NvmlProbe().driver_version)
         self.broker = Broker(
@@ -104,6 +103,14 @@ async def running_without_broker(config: Config, instance: str) -> set[int]:
 def open_store(config: Config, check: bool) -> Store:
     """The store of this installation; `check` looks for damage first."""
     return Store.open(config.state, this_machine(), config.uids, check=check)
+
+
+def check_site(config: Config) -> None:
+    """Raise what `shared.check` raises for the site's own directories and certificates.
+
+    Asked when the gateway starts, not of gpuadmin: what is missing must not keep a lease from being ended.
+    """
+    shared.check(config.mounts, config.ca_bundle)
 
 
 def check_pool(config: Config, instance: str) -> None:

@@ -98,6 +98,9 @@ def test_a_lab(lab: House, site: Path) -> None:
         f"gpu-gateway: The directory {site}/data that is to be shown as /data cannot be seen "
         "(No such file or directory); mount it, or take its [[mount]] out of the config."
     )
+    # Nor does it keep an operator from ending what runs.
+    lab.admin("workspace", "stop", "bob")
+    assert lab.containers() == []
 
 
 def test_only_listed_devices_are_ours(gpu_engine: GpuEngine, base_image: str) -> None:
