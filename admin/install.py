@@ -80,6 +80,9 @@ def install(root: Path) -> None:
     try:
         for line in _install(target):
             say(line)
+    except BrokenPipeError:
+        # Whoever read what we say has gone; the root command knows what to do.
+        raise
     except OSError as error:
         raise PlatformError(
             Code.UNAVAILABLE,

@@ -8,6 +8,7 @@ import re
 import shutil
 import stat
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -101,6 +102,16 @@ def test_a_failure_is_one_sentence(root: Path) -> None:
     assert failed.stderr.count("\n") == 1
     (root / "etc/group").unlink()
     assert install(root).exit_code == 75
+
+
+def test_a_reader_that_goes_away_gets_no_sentence(root: Path) -> None:
+    """As `gpuadmin install | head -1` does."""
+    ours, theirs = os.pipe()
+    os.close(ours)
+    command = [sys.executable, "-c", "from admin.main import main; main()", "install", "--root", root]
+    with open(theirs, "wb") as gone:
+        done = subprocess.run(command, stdout=gone, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr) == (1, "")
 
 
 def test_systemd_understands_the_unit(root: Path) -> None:
