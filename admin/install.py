@@ -67,12 +67,12 @@ class Target:
 def install(root: Path) -> None:
     """Write the config file, accounts, service and log rotation; print what was done and how to undo it.
 
-    Nothing is started. Run it again after an upgrade: a config file that is there is left as it is.
+    Nothing is started; systemctl enable --now gpu-gateway does that. Run it again after an upgrade: a config
+    file that is there is left as it is.
 
     \b
     Example:
       gpuadmin install
-      systemctl enable --now gpu-gateway
     """
     if os.geteuid() != 0:
         raise PlatformError(Code.DENIED, "Installing needs root; use: sudo gpuadmin install")

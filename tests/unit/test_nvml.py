@@ -79,6 +79,7 @@ def test_lists_every_gpu_with_its_model_and_memory(stand_ins: Path, tmp_path: Pa
         "memory": 42949672960,
         "node": "here",
         "problem": None,
+        "drained": None,
     }
 
 
