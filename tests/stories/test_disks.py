@@ -103,6 +103,8 @@ def test_a_full_state_directory_is_a_sentence(base_image: str, folder: Path) -> 
             house.start()
             alice, bob = house.add("alice"), house.add("bob")
             alice.ssh("true")
+            # Her client's own file is to be there before the disk is full.
+            assert bob.config.exists()
             filler = fill(disk)
             house.docker("kill", *house.containers())
             wait_for(lambda: not house.containers(), "the container's end")
