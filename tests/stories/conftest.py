@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
-import itertools
 import secrets
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
+from ipaddress import IPv4Network
 from pathlib import Path
 
 import pytest
 
+from gateway.networks import parse_routes
 from tests.support.house import House, Person
 
-# Far from the product's default pool; each gateway of a run gets a /20 of its own.
-_POOLS = itertools.count(secrets.randbelow(128))
+# Far from the product's default pool.
+_SPACE = IPv4Network("10.128.0.0/10")
 
 
 def a_pool() -> str:
-    """The addresses of one gateway."""
-    number = next(_POOLS) % 256
-    return f"10.{224 + number // 16}.{number % 16 * 16}.0/20"
+    """The addresses of one gateway: a /20 that nobody on this machine uses, not even another run of the suite."""
+    shown = subprocess.run(["ip", "-j", "-4", "route"], capture_output=True, text=True, check=True)
+    used = [route.network for route in parse_routes(shown.stdout)]
+    while True:
+        first = int(_SPACE.network_address) + (secrets.randbelow(_SPACE.num_addresses >> 12) << 12)
+        pool = IPv4Network((first, 20))
+        if not any(pool.overlaps(network) for network in used):
+            return str(pool)
 
 
 def a_house(image: str, environment: dict[str, str] | None = None, settings: str = "") -> House:
