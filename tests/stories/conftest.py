@@ -20,7 +20,7 @@ _SPACE = IPv4Network("10.128.0.0/10")
 
 
 def a_pool() -> str:
-    """The addresses of one gateway: a /20 that nobody on this machine uses, not even another run of the suite."""
+    """The addresses of one gateway: a /20 that nobody on this machine uses, no other run either."""
     shown = subprocess.run(["ip", "-j", "-4", "route"], capture_output=True, text=True, check=True)
     used = [route.network for route in parse_routes(shown.stdout)]
     while True:
