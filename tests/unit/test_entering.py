@@ -54,3 +54,8 @@ def test_a_greeting_without_gpus_and_with_something_that_waits() -> None:
     lines = greeting("alice", IMAGE, (), {}, waiting=True).splitlines()
     assert lines[1] == "  no GPU"
     assert "log out everywhere and in again" in lines[2]
+
+
+def test_a_greeting_in_a_rescue_says_where_her_own_home_is() -> None:
+    assert "~/broken" in greeting("alice", IMAGE, (), {}, waiting=False, rescue=True)
+    assert "~/broken" not in greeting("alice", IMAGE, (), {}, waiting=False)
