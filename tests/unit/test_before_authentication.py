@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from pathlib import Path
@@ -14,8 +13,6 @@ import pytest
 from asyncssh.packet import Boolean, Byte, String, UInt32
 
 from tests.support.front import Front, front, until
-
-pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="only root can give up root's rights")
 
 Say = Callable[[asyncssh.SSHClientConnection], None]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shlex
-import shutil
 import subprocess
 import tomllib
 from contextlib import closing
@@ -84,8 +83,6 @@ def test_the_files_that_it_names_exist() -> None:
 
 def test_a_backup_of_a_running_store_is_whole(tmp_path: Path) -> None:
     """The night's command, over a database that is open and has its last words in the write-ahead log."""
-    if shutil.which("sqlite3") is None:
-        pytest.skip("there is no sqlite3 here")
     with closing(open_store(tmp_path / "state")) as store:
         add_people(store, "alice")
         (tmp_path / "backup").mkdir()
