@@ -16,7 +16,7 @@ from tests.support.nvidia import state
 WHICH = "echo $WHICH"
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def lab(gpu_engine: GpuEngine, base_image: str) -> Iterator[House]:
     """A gateway with stand-in GPUs, whose driver is state.DRIVER."""
     house = a_house(base_image, gpu_engine.environment)
@@ -28,7 +28,7 @@ def lab(gpu_engine: GpuEngine, base_image: str) -> Iterator[House]:
         ended(house)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def make(lab: House, base_image: str) -> Iterator[Callable[[str, str], str]]:
     """Makes images that tell which they are, with a label that asks for a driver; they are removed."""
     made: list[str] = []
