@@ -218,6 +218,20 @@ class RunnerContract:
         assert await asyncio.wait_for(execution.wait(), 4) == Exit(status=6)
         execution.close()
 
+    async def test_all_output_of_a_terminal_arrives_before_the_exit(self, place: Place) -> None:
+        """The leader is gone while its last words wait in the pty for somebody to read them."""
+        mark = uuid.uuid4().hex
+        client = await place.client()
+        execution = await client.start(pty(_LAST_WORDS.format(f"{place.directory}/{mark}")))
+        out = await read_until(execution.stdout, b"start")
+        await until(lambda: place.processes(mark), "it runs")
+        await until(lambda: not place.processes(mark), "it has ended")
+        out += await read_all(execution.stdout)
+        written = (await run(client, f"cat {place.directory}/{mark}")).out
+        assert len(out) - len("start") == int(written) > 0
+        assert await asyncio.wait_for(execution.wait(), DEADLINE) == Exit(status=6)
+        execution.close()
+
     async def test_closing_a_terminal_hangs_it_up(self, client: RunnerClient) -> None:
         execution = await client.start(pty("sleep 1000"))
         execution.close()
@@ -366,20 +380,6 @@ class RunnerContract:
 
 class LinkedRunnerContract(RunnerContract):
     """The same for a runner that dials a broker's socket, and what only such a one can show."""
-
-    async def test_all_output_of_a_terminal_arrives_before_the_exit(self, place: Place) -> None:
-        """The leader is gone while its last words wait in the pty for somebody to read them."""
-        mark = uuid.uuid4().hex
-        client = await place.client()
-        execution = await client.start(pty(_LAST_WORDS.format(f"{place.directory}/{mark}")))
-        out = await read_until(execution.stdout, b"start")
-        await until(lambda: place.processes(mark), "it runs")
-        await until(lambda: not place.processes(mark), "it has ended")
-        out += await read_all(execution.stdout)
-        written = (await run(client, f"cat {place.directory}/{mark}")).out
-        assert len(out) - len("start") == int(written) > 0
-        assert await asyncio.wait_for(execution.wait(), DEADLINE) == Exit(status=6)
-        execution.close()
 
     async def test_no_descriptor_is_left_in_the_runner(self, place: Place, client: RunnerClient) -> None:
         await _exercise(client)
