@@ -27,6 +27,7 @@ from tests.support.runner_places import (
     read_until,
     run,
     until,
+    until_ended,
     write_all,
 )
 
@@ -224,8 +225,7 @@ class RunnerContract:
         client = await place.client()
         execution = await client.start(pty(_LAST_WORDS.format(f"{place.directory}/{mark}")))
         out = await read_until(execution.stdout, b"start")
-        await until(lambda: place.processes(mark), "it runs")
-        await until(lambda: not place.processes(mark), "it has ended")
+        await until_ended(place, mark)
         out += await read_all(execution.stdout)
         written = (await run(client, f"cat {place.directory}/{mark}")).out
         assert len(out) - len("start") == int(written) > 0
@@ -438,8 +438,7 @@ class LinkedRunnerContract(RunnerContract):
         mark = uuid.uuid4().hex
         execution = await client.start(pty(_LAST_WORDS.format(f"{place.directory}/{mark}")))
         await read_until(execution.stdout, b"start")
-        await until(lambda: place.processes(mark), "it runs")
-        await until(lambda: not place.processes(mark), "it has ended")
+        await until_ended(place, mark)
         stat = Path(f"/proc/{place.runner_pid()}/stat")
 
         def ticks() -> int:

@@ -58,8 +58,10 @@ def home(base_image: str) -> Iterator[House]:
 
 @pytest.fixture(scope="module")
 def alice(home: House) -> Person:
-    """A user of `home`."""
-    return home.add("alice")
+    """A user of `home` whose container runs, so that no test is told of its start."""
+    alice = home.add("alice")
+    assert alice.ssh("true").returncode == 0
+    return alice
 
 
 @pytest.fixture

@@ -199,6 +199,16 @@ class Place:
         return found
 
 
+async def until_ended(place: Place, mark: str) -> None:
+    """Wait until what `mark` names was seen to run and is gone.
+
+    By pid: a program that is just being replaced by another shows no arguments and would look gone.
+    """
+    pids: list[int] = []
+    await until(lambda: pids.extend(place.processes(mark)) or pids, f"{mark} runs")
+    await until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids), f"{mark} has ended")
+
+
 def end(process: subprocess.Popen[bytes]) -> None:
     """End a process group that a test started, and reap its leader."""
     with suppress(ProcessLookupError):
