@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import oracle
 from tests.support.nvidia import state
 from tests.support.traces import traces
 
@@ -51,6 +52,14 @@ def base_image() -> str:
     held = subprocess.run(["docker", "image", "inspect", "-f", label, ref], capture_output=True, text=True)
     if held.stdout.strip() != revision:
         subprocess.run([recipe, ref], check=True, timeout=600)
+    return ref
+
+
+@pytest.fixture(scope="session")
+def oracle_image() -> str:
+    """The reference of the base image with OpenSSH's sshd in it; built when the engine has none, and kept."""
+    ref = "gpu-gateway/oracle:dev"
+    oracle.build(ROOT / "images" / "base", ref)
     return ref
 
 

@@ -1,0 +1,137 @@
+"""OpenSSH's own sshd in a container of the base image: what it does is what the gateway must do.
+
+Owns the container and its one user. Everything is Debian's: the recipe of the base image with one package
+more, sshd with its defaults save what a test cannot do without.
+"""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+SECONDS = 60.0
+UID = 1000
+
+# PAM would bring the container's login configuration into the comparison; many logins at once must not be
+# refused by a limit that the gateway counts elsewhere.
+_SSHD = """\
+UsePAM no
+PrintMotd no
+MaxStartups 1000
+MaxSessions 500
+AllowAgentForwarding yes
+X11Forwarding yes
+AcceptEnv LANG LC_*
+Subsystem sftp /usr/lib/openssh/sftp-server
+HostKey /etc/ssh/ssh_host_ed25519_key
+HostKey /etc/ssh/ssh_host_rsa_key
+HostKey /etc/ssh/ssh_host_ecdsa_key
+"""
+
+# Debian's package makes the host keys, but an image keeps them: each oracle has keys of its own.
+_START = """set -e
+useradd --create-home --shell /bin/bash --uid {uid} --password '*' {user}
+install -d -m 0700 -o {uid} -g {uid} /home/{user}/.ssh
+printf '%s\\n' "$KEY" > /home/{user}/.ssh/authorized_keys
+chown {uid} /home/{user}/.ssh/authorized_keys
+rm -f /etc/ssh/ssh_host_*
+ssh-keygen -qA
+mkdir -p /run/sshd
+printf '%s' "$CONFIG" > /etc/ssh/sshd_config
+exec /usr/sbin/sshd -D -e
+"""
+
+_SSH_CONFIG = """\
+Host gw
+  HostName {host}
+  Port 22
+  User {user}
+  IdentityFile {key}
+  IdentitiesOnly yes
+  StrictHostKeyChecking accept-new
+  UserKnownHostsFile {known}
+  LogLevel ERROR
+  BatchMode yes
+"""
+
+
+def build(recipe: Path, ref: str) -> None:
+    """Have the image `ref`: the base image's recipe with Debian's openssh-server in it."""
+    folder = Path(tempfile.mkdtemp(prefix="oracle-"))
+    try:
+        shutil.copytree(recipe, folder / "base")
+        with (folder / "base" / "packages").open("a") as packages:
+            packages.write("openssh-server\n")
+        script = folder / "base" / "build.sh"
+        revision = _output(script, "--revision")
+        label = '{{index .Config.Labels "org.opencontainers.image.revision"}}'
+        held = subprocess.run(
+            ["docker", "image", "inspect", "-f", label, ref], capture_output=True, text=True
+        )
+        if held.stdout.strip() != revision:
+            subprocess.run([script, ref], check=True, timeout=600)
+    finally:
+        shutil.rmtree(folder)
+
+
+class Oracle:
+    """One running sshd with one user. `gw` is its name in her ssh config, as in a person's of the gateway."""
+
+    def __init__(self, image: str, user: str = "alice", config: str = "") -> None:
+        self.user = user
+        self.folder = Path(tempfile.mkdtemp(prefix="oracle-"))
+        self.name = f"oracle-{secrets.token_hex(4)}"
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", self.folder / "id"], check=True)
+        key = (self.folder / "id.pub").read_text().strip()
+        start = ["bash", "-c", _START.format(user=user, uid=UID)]
+        environment = ["--env", f"KEY={key}", "--env", f"CONFIG={_SSHD}{config}"]
+        _output("docker", "run", "-d", "--init", "--name", self.name, *environment, image, *start)
+        try:
+            self.address = _output("docker", "inspect", "-f", "{{.NetworkSettings.IPAddress}}", self.name)
+            self.config = self.folder / "config"
+            self.config.write_text(
+                _SSH_CONFIG.format(
+                    host=self.address,
+                    user=user,
+                    key=self.folder / "id",
+                    known=self.folder / "known_hosts",
+                )
+            )
+            self._wait()
+        except BaseException:
+            self.close()
+            raise
+
+    def ssh(
+        self, *words: str | bytes, stdin: bytes = b"", options: Sequence[str] = (), seconds: float = SECONDS
+    ) -> subprocess.CompletedProcess[bytes]:
+        """`ssh gw WORDS` with `stdin`, ended after `seconds`."""
+        return subprocess.run(
+            ["ssh", "-F", self.config, *options, "gw", *words],
+            input=stdin,
+            capture_output=True,
+            timeout=seconds,
+        )
+
+    def close(self) -> None:
+        """Remove the container and its folder."""
+        subprocess.run(["docker", "rm", "-f", self.name], check=True, capture_output=True, timeout=SECONDS)
+        shutil.rmtree(self.folder)
+
+    def _wait(self) -> None:
+        """Until sshd takes her key."""
+        deadline = time.monotonic() + SECONDS
+        while (answer := self.ssh("true")).returncode != 0:
+            assert time.monotonic() < deadline, answer.stderr
+            time.sleep(0.05)
+
+
+def _output(*words: str | Path) -> str:
+    """What a command prints; it must succeed."""
+    ended = subprocess.run(words, capture_output=True, text=True, check=True, timeout=SECONDS)
+    return ended.stdout.strip()
