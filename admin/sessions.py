@@ -13,7 +13,7 @@ from admin.acting import broker_runs, carry_out
 from admin.call import Call, as_json, pass_call
 from admin.output import field, instant, listing, minute, say
 from gateway.errors import Code, PlatformError
-from gateway.ports import LiveConnection
+from gateway.store import LiveConnection
 
 COLUMNS = [
     ("CONNECTION", field("id")),

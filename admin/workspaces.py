@@ -15,7 +15,7 @@ from admin.output import field, listing, say
 from admin.sessions import open_connections
 from gateway.errors import Code, PlatformError
 from gateway.names import parse_user_name
-from gateway.ports import LiveConnection
+from gateway.store import LiveConnection
 from gateway.units import format_size
 from gateway.users import User
 from gateway.workspaces import BROKEN

@@ -25,8 +25,8 @@ Floors: who may import whom. A test holds them (setup.cfg has the contracts)::
     3  sqlite docker folders nvml runner ssh          adapters, none imports another
        evidence hostkeys workers metrics              of asyncssh's keys, processes and Prometheus
     2  broker rooms reception connections wishes      use cases over ports
-       custody limiting reconcile entering desk
-    1  ports verbs messages wire journal pipes        the seams, and the workers' protocol
+       custody limiting settling reconcile entering desk
+    1  ports store verbs messages wire journal pipes  the seams, and the workers' protocol
        privileges
     0  errors names units keys users devices quotas leases usage images mounts networks workspaces sessions
                                                       config

@@ -1,4 +1,4 @@
-"""The broker: makes workspaces enterable, ends leases, and keeps both in step with the store.
+"""The broker: makes workspaces enterable, and keeps what runs in step with the store.
 
 Owns the use cases and the order of their steps; each change of a container happens in its room. Must
 not know SSH, Docker or SQL: everything goes through ports.
@@ -9,17 +9,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from gateway import entering, reconcile
 from gateway.desk import Desk
 from gateway.devices import Device
 from gateway.entering import Step
 from gateway.errors import PlatformError
-from gateway.journal import explain, note
-from gateway.leases import Lease, State
-from gateway.ports import Backend, BrokerStore, ContainerEnd, Folders, Now, Progress, RunnerLink
+from gateway.journal import note
+from gateway.leases import Lease
+from gateway.ports import Backend, ContainerEnd, Folders, Now, Progress, RunnerLink
 from gateway.rooms import Entry, Room, Rooms
+from gateway.store import BrokerStore
 from gateway.users import User
 from gateway.workspaces import ContainerSpec, Workspace
 
@@ -29,9 +30,6 @@ RUNNER_WITHIN = 15.0
 """Seconds for the runner to dial in after its container started."""
 KNOWN_RUNNER_WITHIN = 2.0
 """Seconds for it before we look whether its container is still there."""
-SETTLE_WITHIN = 5.0
-"""Seconds that one look at the leases waits for containers that stop."""
-ACTOR = "gateway"
 
 Template = Callable[[Workspace], ContainerSpec]
 OpenLink = Callable[[User], RunnerLink]
@@ -60,7 +58,6 @@ class Broker:
         self._open_link = open_link
         self._now = now
         self._rooms = Rooms()
-        self._settling: dict[int, asyncio.Task[None]] = {}
         self.inventory: Mapping[str, Device] = {}
         self.end_sessions: EndSessions = lambda user_id, reason: None
         self.occupied: Occupied = lambda user_id: False
@@ -95,6 +92,12 @@ class Broker:
         """Whose lock keeps anybody from coming in while her files are moved."""
         return self._rooms[user_id]
 
+    async def stop(self, user_id: int, reason: str) -> None:
+        """Stop her container and tell her sessions why. The caller holds the lock of her room."""
+        self.end_sessions(user_id, reason)
+        self._rooms[user_id].leave()
+        await self._backend.stop(user_id, GRACE)
+
     def running(self) -> set[int]:
         """Whose containers are believed to run."""
         return self._rooms.inhabited()
@@ -103,35 +106,6 @@ class Broker:
         """Remove the container and the network of a user who is not there any more; her files stay."""
         async with self._rooms[user_id].lock:
             await self._forget(user_id)
-
-    async def settle_leases(self) -> None:
-        """End leases whose time has come, stop the containers that show their devices, then free these.
-
-        Returns after SETTLE_WITHIN when a container does not stop: that goes on, and keeps nobody else.
-        """
-        now = self._now()
-        for due in reconcile.expired(await self._held(), now):
-            await self._expire(due.lease, now)
-        for user_id in {lease.user_id for lease in await self._held() if lease.state is State.ENDING}:
-            if user_id not in self._settling:
-                self._settling[user_id] = asyncio.create_task(self._settle_reported(user_id))
-        if self._settling:
-            await asyncio.wait(self._settling.values(), timeout=SETTLE_WITHIN)
-
-    async def settle(self, user_id: int) -> None:
-        """The same for one user's leases that somebody has ended, whose devices are free on return."""
-        async with self._rooms[user_id].lock:
-            # Read within the lock: who enters meanwhile may have been told of devices that end now.
-            mine = [lease for lease in await self._held() if lease.user_id == user_id]
-            container = await self._backend.inspect(user_id)
-            actions = reconcile.settle(mine, container)
-            for action in actions:
-                if isinstance(action, reconcile.Stop):
-                    await self._stop(user_id, action.reason)
-                    actions = reconcile.settle(mine, await self._backend.inspect(user_id))
-            for action in actions:
-                if isinstance(action, reconcile.Release):
-                    await self._release(action.lease)
 
     async def adopt(self) -> None:
         """After a start: stop or remove what must not run, and listen for the runners of what may.
@@ -162,8 +136,6 @@ class Broker:
 
     def close(self) -> None:
         """Stop listening for runners; containers run on."""
-        for task in self._settling.values():
-            task.cancel()
         self._rooms.close()
 
     async def _prepare(self, user_id: int, progress: Progress) -> tuple[RunnerLink, str]:
@@ -231,14 +203,6 @@ class Broker:
             if current is None or not current.running:
                 self.container_ended(end)
 
-    async def _settle_reported(self, user_id: int) -> None:
-        try:
-            await self.settle(user_id)
-        except Exception as error:
-            note("work_failed", work="settle", user=user_id, reason=explain(error).message)
-        finally:
-            del self._settling[user_id]
-
     async def _adopt(self, workspace_id: int, known: Mapping[int, User]) -> None:
         room = self._rooms[workspace_id]
         async with room.lock:
@@ -246,39 +210,20 @@ class Broker:
             container = await self._backend.inspect(workspace_id)
             if container is None:
                 return
-            actions = reconcile.strays([container], set(known), await self._held())
+            held = await self._desk.ask(lambda store: store.held_leases())
+            actions = reconcile.strays([container], set(known), held)
             for action in actions:
                 if isinstance(action, reconcile.Forget):
                     await self._forget(workspace_id)
                 else:
-                    await self._stop(workspace_id, action.reason)
+                    await self.stop(workspace_id, action.reason)
             if not actions and container.running and room.link is None:
                 room.link, room.made_from = self._open_link(known[workspace_id]), container.spec_hash
 
-    async def _held(self) -> list[Lease]:
-        return await self._desk.ask(lambda store: store.held_leases())
-
-    async def _expire(self, lease: Lease, now: datetime) -> None:
-        reason = f"Your lease {lease.id} ended at its time."
-        await self._desk.ask(lambda store: store.expire(lease.id, reason, ACTOR, now))
-        note("lease_expired", lease=lease.id, user=lease.user_id)
-
-    async def _release(self, lease: Lease) -> None:
-        now = self._now()
-        await self._desk.ask(lambda store: store.released(lease.id, ACTOR, now))
-        note("lease_released", lease=lease.id, user=lease.user_id)
-
-    # The three below are called with the room's lock held.
-
-    async def _stop(self, user_id: int, reason: str) -> None:
-        self.end_sessions(user_id, reason)
-        self._rooms[user_id].leave()
-        await self._backend.stop(user_id, GRACE)
+    # The two below are called with the room's lock held, as `stop` is.
 
     async def _remove(self, user_id: int, reason: str) -> None:
-        self.end_sessions(user_id, reason)
-        self._rooms[user_id].leave()
-        await self._backend.stop(user_id, GRACE)
+        await self.stop(user_id, reason)
         await self._backend.remove(user_id)
 
     async def _forget(self, user_id: int) -> None:

@@ -16,7 +16,7 @@ from datetime import datetime
 from typing import Protocol
 
 from gateway.errors import Code, PlatformError
-from gateway.ports import LiveConnection, LiveSession
+from gateway.store import LiveConnection, LiveSession
 from gateway.users import Account
 from gateway.verbs import Evidence
 

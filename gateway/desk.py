@@ -11,7 +11,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from gateway.ports import BrokerStore
+from gateway.store import BrokerStore
 
 T = TypeVar("T")
 

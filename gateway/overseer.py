@@ -59,7 +59,7 @@ class Overseer:
             group.create_task(self._every(LOOK_EVERY, self._look))
             group.create_task(self._every(LOOK_EVERY, self._show))
             group.create_task(self._every(LOOK_EVERY, self._wishes.grant))
-            group.create_task(self._every(LEASES_EVERY, self._parts.broker.settle_leases))
+            group.create_task(self._every(LEASES_EVERY, self._parts.settling.settle_leases))
             group.create_task(self._every(INVENTORY_EVERY, self._inventory))
             group.create_task(self._every(LIMITS_EVERY, self._parts.limiting.limit_all))
             group.create_task(self._every(PURGE_EVERY, self._parts.custody.purge))

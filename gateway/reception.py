@@ -18,7 +18,7 @@ from gateway.connections import Connection, Connections, Peer
 from gateway.errors import Code, PlatformError
 from gateway.journal import explain, note
 from gateway.messages import MessageError
-from gateway.ports import LiveSession
+from gateway.store import LiveSession
 from gateway.users import Account
 
 MakePipes = Callable[[int], list[int]]

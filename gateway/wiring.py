@@ -20,10 +20,12 @@ from gateway.errors import Code, PlatformError
 from gateway.folders import WorkspaceFolders, shared
 from gateway.limiting import Limiting
 from gateway.nvml import NvmlProbe
-from gateway.ports import BrokerStore, RunnerLink
+from gateway.ports import RunnerLink
 from gateway.runner.bundle import COMMAND, write_bundle
 from gateway.runner.link import RunnerSocket
+from gateway.settling import Settling
 from gateway.sqlite.store import Store
+from gateway.store import BrokerStore
 from gateway.users import User
 from gateway.wishes import Wishes
 from gateway.workspaces import ContainerSpec, Workspace, container_spec, spec_hash
@@ -53,15 +55,17 @@ class Parts:
             self.desk, self.backend, self.folders, self._template, spec_hash, self._link, now
         )
 
+        self.settling = Settling(self.desk, self.broker, self.backend, now)
         self.custody = Custody(self.desk, self.broker, self.backend, self.folders, now)
         self.limiting = Limiting(self.desk, self.backend)
 
     def wishes(self, end_session: Callable[[str, str], bool]) -> Wishes:
         """Who does what operators want."""
-        return Wishes(self.desk, self.broker, self.custody, self.limiting, end_session, now)
+        return Wishes(self.desk, self.broker, self.settling, self.custody, self.limiting, end_session, now)
 
     async def close(self) -> None:
         """Give everything back; containers run on."""
+        self.settling.close()
         self.broker.close()
         await self.backend.close()
         self.desk.close()

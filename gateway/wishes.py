@@ -14,7 +14,9 @@ from gateway.desk import Desk
 from gateway.errors import Code, PlatformError
 from gateway.journal import explain
 from gateway.limiting import Limiting
-from gateway.ports import Now, Wanted
+from gateway.ports import Now
+from gateway.settling import Settling
+from gateway.store import Wanted
 
 EndSession = Callable[[str, str], bool]
 
@@ -26,6 +28,7 @@ class Wishes:
         self,
         desk: Desk,
         broker: Broker,
+        settling: Settling,
         custody: Custody,
         limiting: Limiting,
         end_session: EndSession,
@@ -33,6 +36,7 @@ class Wishes:
     ) -> None:
         self._desk = desk
         self._broker = broker
+        self._settling = settling
         self._custody = custody
         self._limiting = limiting
         self._end_session = end_session
@@ -71,7 +75,7 @@ class Wishes:
                 giver, taker = map(int, wanted.subject.split())
                 await self._custody.hand_over(giver, taker)
             case "end-leases":
-                await self._broker.settle(int(wanted.subject))
+                await self._settling.settle(int(wanted.subject))
                 await self._forget_removed(int(wanted.subject))
             case "limits":
                 await self._limiting.limit_all()

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from gateway.errors import Code, PlatformError
-from gateway.ports import LiveConnection, LiveSession, Wanted
 from gateway.sqlite.rows import Base, instant, stamp
+from gateway.store import LiveConnection, LiveSession, Wanted
 
 _CONNECTIONS = """
     select connection.*, user.name from connection join user on user.id = user_id order by connection.id

@@ -1,7 +1,6 @@
 """OpenSSH's own sshd in a container of the base image: what it does is what the gateway must do.
 
-Owns the container and its one user. Everything is Debian's: the recipe of the base image with one package
-more, sshd with its defaults save what a test cannot do without.
+Owns the container and its one user. sshd has its defaults, save what a test cannot do without.
 """
 
 from __future__ import annotations
@@ -58,25 +57,6 @@ Host gw
   LogLevel ERROR
   BatchMode yes
 """
-
-
-def build(recipe: Path, ref: str) -> None:
-    """Have the image `ref`: the base image's recipe with Debian's openssh-server in it."""
-    folder = Path(tempfile.mkdtemp(prefix="oracle-"))
-    try:
-        shutil.copytree(recipe, folder / "base")
-        with (folder / "base" / "packages").open("a") as packages:
-            packages.write("openssh-server\n")
-        script = folder / "base" / "build.sh"
-        revision = _output(script, "--revision")
-        label = '{{index .Config.Labels "org.opencontainers.image.revision"}}'
-        held = subprocess.run(
-            ["docker", "image", "inspect", "-f", label, ref], capture_output=True, text=True
-        )
-        if held.stdout.strip() != revision:
-            subprocess.run([script, ref], check=True, timeout=600)
-    finally:
-        shutil.rmtree(folder)
 
 
 class Oracle:

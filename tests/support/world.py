@@ -18,6 +18,7 @@ from gateway.desk import Desk
 from gateway.devices import DeviceRequest
 from gateway.errors import Code, PlatformError
 from gateway.leases import Lease
+from gateway.settling import Settling
 from gateway.sqlite.store import Store
 from gateway.users import User
 from gateway.workspaces import ContainerSpec, Workspace, container_spec, spec_hash
@@ -131,11 +132,13 @@ class World:
         self.broker = Broker(
             self.desk, self.backend, self.folders, self.template, spec_hash, self._link, lambda: self.time
         )
+        self.settling = Settling(self.desk, self.broker, self.backend, lambda: self.time)
         self.broker.end_sessions = lambda user_id, reason: self.told.append((user_id, reason))
         self.broker.occupied = lambda user_id: user_id in self.present
 
     def stop(self) -> None:
         """The gateway ends; containers run on."""
+        self.settling.close()
         self.broker.close()
         self.desk.close()
         for store in self._opened:

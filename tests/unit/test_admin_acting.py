@@ -18,8 +18,8 @@ from admin import acting
 from admin.main import cli
 from gateway.devices import DeviceRequest
 from gateway.leases import State
-from gateway.ports import LiveConnection, LiveSession
 from gateway.sqlite.store import Store
+from gateway.store import LiveConnection, LiveSession
 from tests.support.stores import NOW, add_people, gpu, open_store
 
 Gpuadmin = Callable[..., Result]

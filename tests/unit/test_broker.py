@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from gateway import broker as brokers
+from gateway import settling as settlings
 from gateway.errors import Code, PlatformError
 from gateway.leases import State
 from gateway.workspaces import Container
@@ -136,7 +136,7 @@ async def test_at_its_end_the_container_stops_and_only_then_the_device_is_free(
     gate = Gate(here.backend.stop)
     monkeypatch.setattr(here.backend, "stop", gate)
     here.time = at(1)
-    settling = asyncio.create_task(here.broker.settle_leases())
+    settling = asyncio.create_task(here.settling.settle_leases())
     await gate.reached.wait()
     assert here.lease(lease).state is State.ENDING
     assert here.told == [(ALICE, f"Your lease {lease.id} ended at its time.")]
@@ -152,7 +152,7 @@ async def test_at_its_end_the_container_stops_and_only_then_the_device_is_free(
 async def test_a_lease_that_runs_on_is_left_alone(here: World) -> None:
     lease = here.grant("alice", 0, hours=1)
     await here.enter(ALICE)
-    await here.broker.settle_leases()
+    await here.settling.settle_leases()
     assert here.lease(lease).state is State.LIVE
     assert await running(here, ALICE) == ids(0)
     assert here.told == []
@@ -163,7 +163,7 @@ async def test_a_container_that_never_showed_the_device_runs_on(here: World) -> 
     here.present.add(ALICE)
     lease = here.grant("alice", 0)
     here.store.end_lease(lease.id, "root", here.time)
-    await here.broker.settle(ALICE)
+    await here.settling.settle(ALICE)
     assert here.lease(lease).state is State.RELEASED
     assert await running(here, ALICE) == ()
     assert here.told == []
@@ -178,7 +178,7 @@ async def test_a_lease_that_ends_while_its_container_starts_is_not_freed_before(
     entering = asyncio.create_task(here.enter(ALICE))
     await gate.reached.wait()
     here.time = at(1)
-    settling = asyncio.create_task(here.broker.settle_leases())
+    settling = asyncio.create_task(here.settling.settle_leases())
     await until(lambda: here.lease(lease).state is State.ENDING)
     await asyncio.sleep(0.05)
     assert here.lease(lease).state is State.ENDING
@@ -198,9 +198,9 @@ async def test_who_comes_in_while_the_old_container_ends_keeps_the_new_one(
     gate = Gate(here.backend.stop)
     monkeypatch.setattr(here.backend, "stop", gate)
     here.time = at(1)
-    first = asyncio.create_task(here.broker.settle_leases())
+    first = asyncio.create_task(here.settling.settle_leases())
     await gate.reached.wait()
-    second = asyncio.create_task(here.broker.settle(ALICE))
+    second = asyncio.create_task(here.settling.settle(ALICE))
     entering = asyncio.create_task(here.enter(ALICE))
     gate.opened.set()
     await asyncio.gather(first, second, entering)
@@ -212,7 +212,7 @@ async def test_who_comes_in_while_the_old_container_ends_keeps_the_new_one(
 async def test_one_container_that_does_not_stop_keeps_nobody_elses_device(
     here: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(brokers, "SETTLE_WITHIN", 0.2)
+    monkeypatch.setattr(settlings, "SETTLE_WITHIN", 0.2)
     stuck, free = here.grant("alice", 0, hours=1), here.grant("bob", 1, hours=1)
     await here.enter(ALICE)
     await here.enter(BOB)
@@ -227,14 +227,14 @@ async def test_one_container_that_does_not_stop_keeps_nobody_elses_device(
 
     monkeypatch.setattr(here.backend, "stop", never)
     here.time = at(1)
-    await here.broker.settle_leases()
+    await here.settling.settle_leases()
     tasks = len(asyncio.all_tasks())
-    await here.broker.settle_leases()
+    await here.settling.settle_leases()
     assert len(asyncio.all_tasks()) == tasks
     assert here.lease(free).state is State.RELEASED
     assert here.lease(stuck).state is State.ENDING
     assert tries == [ALICE]
-    assert len(here.broker._settling) == 1
+    assert len(here.settling._settling) == 1
 
 
 async def test_one_container_that_fails_to_stop_is_tried_again(
@@ -252,11 +252,11 @@ async def test_one_container_that_fails_to_stop_is_tried_again(
 
     monkeypatch.setattr(here.backend, "stop", fails)
     here.time = at(1)
-    await here.broker.settle_leases()
+    await here.settling.settle_leases()
     assert (here.lease(lease).state, here.lease(free).state) == (State.ENDING, State.RELEASED)
-    assert "does not stop" in await refused(here.broker.settle(ALICE), Code.UNAVAILABLE)
+    assert "does not stop" in await refused(here.settling.settle(ALICE), Code.UNAVAILABLE)
     monkeypatch.undo()
-    await here.broker.settle_leases()
+    await here.settling.settle_leases()
     assert here.lease(lease).state is State.RELEASED
 
 
@@ -299,7 +299,7 @@ async def test_an_engine_that_is_away_changes_nothing(here: World) -> None:
     await refused(here.broker.end(ALICE, "Log in again."), Code.UNAVAILABLE)
     await refused(here.broker.adopt(), Code.UNAVAILABLE)
     here.time = at(9)
-    await here.broker.settle_leases()
+    await here.settling.settle_leases()
     assert here.lease(lease).state is State.ENDING
     assert here.lease(lease).problem is None
     here.backend.away = False
@@ -320,7 +320,7 @@ async def test_what_is_made_anew_shows_what_is_held_then(here: World) -> None:
     await here.enter(ALICE)
     here.backend.end(ALICE, 137)
     here.time = at(1)
-    await here.broker.settle_leases()
+    await here.settling.settle_leases()
     await here.enter(ALICE)
     assert await running(here, ALICE) == ()
 

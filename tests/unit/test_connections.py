@@ -10,7 +10,7 @@ from gateway import connections as limits
 from gateway.connections import Connection, Connections
 from gateway.errors import Code, PlatformError
 from gateway.evidence import proves
-from gateway.ports import LiveSession
+from gateway.store import LiveSession
 from gateway.users import Account
 from gateway.verbs import Evidence
 from tests.support.keys import AnyKey, Key, every_kind, evidence, fingerprint, request

@@ -31,7 +31,13 @@ class House(World):
         self.custody = Custody(self.desk, self.broker, self.backend, self.files, lambda: self.time)
         limiting = Limiting(self.desk, self.backend)
         self.wishes = Wishes(
-            self.desk, self.broker, self.custody, limiting, lambda id_, why: False, lambda: self.time
+            self.desk,
+            self.broker,
+            self.settling,
+            self.custody,
+            limiting,
+            lambda id_, why: False,
+            lambda: self.time,
         )
 
     def home(self, user_id: int) -> Path:

@@ -40,7 +40,15 @@ def wishes(here: World, ended: list[tuple[str, str]]) -> Wishes:
         return id_ == "c1"
 
     custody = Custody(here.desk, here.broker, here.backend, here.folders, lambda: here.time)
-    return Wishes(here.desk, here.broker, custody, Limiting(here.desk, here.backend), end, lambda: here.time)
+    return Wishes(
+        here.desk,
+        here.broker,
+        here.settling,
+        custody,
+        Limiting(here.desk, here.backend),
+        end,
+        lambda: here.time,
+    )
 
 
 async def test_a_slow_store_never_blocks_the_loop(here: World) -> None:

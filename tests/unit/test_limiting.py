@@ -31,7 +31,9 @@ async def here(tmp_path: Path) -> AsyncIterator[World]:
 def wishes(here: World) -> Wishes:
     custody = Custody(here.desk, here.broker, here.backend, here.folders, lambda: here.time)
     limiting = Limiting(here.desk, here.backend)
-    return Wishes(here.desk, here.broker, custody, limiting, lambda id_, why: False, lambda: here.time)
+    return Wishes(
+        here.desk, here.broker, here.settling, custody, limiting, lambda id_, why: False, lambda: here.time
+    )
 
 
 def set_quotas(here: World, owner: Owner, **values: int) -> int:

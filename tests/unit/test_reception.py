@@ -15,8 +15,8 @@ from gateway.connections import Connections
 from gateway.errors import PlatformError
 from gateway.evidence import proves
 from gateway.messages import MessageError, encode
-from gateway.ports import LiveSession
 from gateway.reception import LONGEST_WORDS, Reception
+from gateway.store import LiveSession
 from gateway.users import Account
 from tests.support.descriptors import held
 from tests.support.keys import Key, evidence, fingerprint

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from gateway.errors import Code, PlatformError
-from gateway.ports import LiveConnection, LiveSession, Wanted
 from gateway.sqlite.store import Store
 from gateway.sqlite.wanted import Answer
+from gateway.store import LiveConnection, LiveSession, Wanted
 from tests.support.stores import NOW, add_people, open_store
 
 

@@ -1,0 +1,87 @@
+"""Leases end: at their time or by an operator's word, and only then are their devices free.
+
+Owns the order: the lease is ending, the container that shows its devices stops, the devices are free.
+Must not know SSH, Docker or SQL, nor how a container is stopped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime
+
+from gateway import reconcile
+from gateway.broker import Broker
+from gateway.desk import Desk
+from gateway.journal import explain, note
+from gateway.leases import Lease, State
+from gateway.ports import Backend, Now
+
+SETTLE_WITHIN = 5.0
+"""Seconds that one look at the leases waits for containers that stop."""
+ACTOR = "gateway"
+
+
+class Settling:
+    """The use cases. Raises PlatformError: UNAVAILABLE when the engine does not obey."""
+
+    def __init__(self, desk: Desk, broker: Broker, backend: Backend, now: Now) -> None:
+        self._desk = desk
+        self._broker = broker
+        self._backend = backend
+        self._now = now
+        self._settling: dict[int, asyncio.Task[None]] = {}
+
+    async def settle_leases(self) -> None:
+        """End leases whose time has come, stop the containers that show their devices, then free these.
+
+        Returns after SETTLE_WITHIN when a container does not stop: that goes on, and keeps nobody else.
+        """
+        now = self._now()
+        for due in reconcile.expired(await self._held(), now):
+            await self._expire(due.lease, now)
+        for user_id in {lease.user_id for lease in await self._held() if lease.state is State.ENDING}:
+            if user_id not in self._settling:
+                self._settling[user_id] = asyncio.create_task(self._settle_reported(user_id))
+        if self._settling:
+            await asyncio.wait(self._settling.values(), timeout=SETTLE_WITHIN)
+
+    async def settle(self, user_id: int) -> None:
+        """The same for one user's leases that somebody has ended, whose devices are free on return."""
+        async with self._broker.room(user_id).lock:
+            # Read within the lock: who enters meanwhile may have been told of devices that end now.
+            mine = [lease for lease in await self._held() if lease.user_id == user_id]
+            container = await self._backend.inspect(user_id)
+            actions = reconcile.settle(mine, container)
+            for action in actions:
+                if isinstance(action, reconcile.Stop):
+                    await self._broker.stop(user_id, action.reason)
+                    actions = reconcile.settle(mine, await self._backend.inspect(user_id))
+            for action in actions:
+                if isinstance(action, reconcile.Release):
+                    await self._release(action.lease)
+
+    def close(self) -> None:
+        """Wait for no container any more; the next gateway goes on."""
+        for task in self._settling.values():
+            task.cancel()
+
+    async def _settle_reported(self, user_id: int) -> None:
+        try:
+            await self.settle(user_id)
+        except Exception as error:
+            note("work_failed", work="settle", user=user_id, reason=explain(error).message)
+        finally:
+            del self._settling[user_id]
+
+    async def _held(self) -> list[Lease]:
+        return await self._desk.ask(lambda store: store.held_leases())
+
+    async def _expire(self, lease: Lease, now: datetime) -> None:
+        reason = f"Your lease {lease.id} ended at its time."
+        await self._desk.ask(lambda store: store.expire(lease.id, reason, ACTOR, now))
+        note("lease_expired", lease=lease.id, user=lease.user_id)
+
+    async def _release(self, lease: Lease) -> None:
+        now = self._now()
+        await self._desk.ask(lambda store: store.released(lease.id, ACTOR, now))
+        note("lease_released", lease=lease.id, user=lease.user_id)

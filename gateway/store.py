@@ -1,0 +1,121 @@
+"""The seam to what is recorded: what the use cases ask of the store, and what travels there and back.
+
+Owns that contract. Every method is synchronous and short, and is called off the event loop. Must not
+know SQL.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from gateway.devices import Device
+from gateway.leases import Lease
+from gateway.users import Account, User
+from gateway.workspaces import Removal, Workspace
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Something an operator asked of the broker.
+
+    `subject` is the id of a connection or session for `kill`, the ids of the giver and the taker for
+    `hand-over`, whose quota it was for `limits`, and a user's id for all else, as text.
+    """
+
+    id: int
+    verb: str
+    subject: str
+    actor: str
+
+
+@dataclass(frozen=True)
+class LiveSession:
+    """One open session as `gpuadmin session list` shows it."""
+
+    id: str
+    kind: str
+    command: str
+    started_at: datetime
+
+
+@dataclass(frozen=True)
+class LiveConnection:
+    """One authenticated connection with its sessions and forwards."""
+
+    id: str
+    user_id: int
+    user: str
+    peer: str
+    fingerprint: str
+    started_at: datetime
+    sessions: tuple[LiveSession, ...]
+
+
+class BrokerStore(Protocol):
+    """What the broker asks of the store. Raises UNAVAILABLE when the database cannot answer."""
+
+    def data_version(self) -> int:
+        """A number that moves when another process has committed (SQLite's PRAGMA data_version)."""
+
+    def accounts(self) -> list[Account]:
+        """Every user who is not removed, disabled ones included, with her keys."""
+
+    def workspace(self, user_id: int) -> Workspace:
+        """What decides her container now; LIVE leases only. Raises NOT_FOUND without the user or an image."""
+
+    def users(self) -> list[User]:
+        """Every user who is not removed."""
+
+    def purgeable(self, now: datetime) -> list[int]:
+        """Ids of removed users whose files' retention has passed and were not deleted yet."""
+
+    def purged(self, user_id: int, now: datetime) -> None:
+        """Record that a removed user's files are gone."""
+
+    def person(self, user_id: int) -> User:
+        """The user with this id, removed or not. Raises NOT_FOUND."""
+
+    def removals(self) -> list[Removal]:
+        """Removed workspaces whose files were not put away yet."""
+
+    def put_away(self, removal_id: int, now: datetime) -> None:
+        """Record that a removed workspace's files are where nobody sees them."""
+
+    def purgeable_removals(self, now: datetime) -> list[int]:
+        """Ids of removed workspaces whose retention has passed and whose files were not deleted yet."""
+
+    def removal_purged(self, removal_id: int, now: datetime) -> None:
+        """Record that a removed workspace's files are gone."""
+
+    def held_leases(self) -> list[Lease]:
+        """Leases that still hold devices: LIVE and ENDING."""
+
+    def expire(self, lease_id: int, reason: str, actor: str, now: datetime) -> None:
+        """LIVE -> ENDING with an event; anything else is left as it is."""
+
+    def released(self, lease_id: int, actor: str, now: datetime) -> None:
+        """ENDING -> RELEASED with an event; its devices are free from here. Anything else stays as it is."""
+
+    def flag_lease(self, lease_id: int, problem: str | None, now: datetime) -> None:
+        """Set or clear what an operator has to look at."""
+
+    def sync_devices(self, devices: Sequence[Device], now: datetime) -> None:
+        """Make the inventory what the probe saw; devices that went missing stay known, with a problem."""
+
+    def wanted(self) -> list[Wanted]:
+        """What operators asked for and nobody has done yet, oldest first."""
+
+    def done(self, wanted_id: int, error: str | None, now: datetime, code: str | None = None) -> None:
+        """Answer one `Wanted`: None for success, else the one sentence for the operator and its `Code`."""
+
+    def show_connections(self, connections: Sequence[LiveConnection]) -> None:
+        """Replace what `gpuadmin session list` shows."""
+
+    def show_running(self, user_ids: Iterable[int]) -> None:
+        """Replace whose containers `gpuadmin workspace list` shows as running."""
+
+    def record(self, actor: str, verb: str, subject: str, reason: str, now: datetime) -> None:
+        """Write one event row."""
