@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import oracle
+from tests.support import images
 from tests.support.nvidia import state
 from tests.support.traces import traces
 
@@ -39,28 +39,14 @@ def leaves_nothing() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def base_image() -> str:
-    """The reference of a base image made by the recipe as it is now; built when the engine has none.
-
-    It stays in the engine: building takes most of a minute and the next run wants it again.
-    """
-    ref = "gpu-gateway/base:dev"
-    recipe = ROOT / "images" / "base" / "build.sh"
-    revision = subprocess.run(
-        [recipe, "--revision"], capture_output=True, text=True, check=True
-    ).stdout.strip()
-    label = '{{index .Config.Labels "org.opencontainers.image.revision"}}'
-    held = subprocess.run(["docker", "image", "inspect", "-f", label, ref], capture_output=True, text=True)
-    if held.stdout.strip() != revision:
-        subprocess.run([recipe, ref], check=True, timeout=600)
-    return ref
+    """The reference of a base image made by the recipe as it is now; kept for the next run."""
+    return images.base()
 
 
 @pytest.fixture(scope="session")
 def oracle_image() -> str:
-    """The reference of the base image with OpenSSH's sshd in it; built when the engine has none, and kept."""
-    ref = "gpu-gateway/oracle:dev"
-    oracle.build(ROOT / "images" / "base", ref)
-    return ref
+    """The reference of the base image with OpenSSH's sshd in it; kept for the next run."""
+    return images.oracle()
 
 
 @pytest.fixture(scope="session")
