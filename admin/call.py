@@ -9,14 +9,16 @@ from __future__ import annotations
 import os
 import pwd
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 
 import click
 
-from gateway import config
+from gateway import boot, config
 from gateway.config import Config
+from gateway.errors import PlatformError
 from gateway.sqlite.store import Store
 
 
@@ -35,8 +37,15 @@ class Call:
 
     @cached_property
     def store(self) -> Store:
-        """The store in the state directory, open until `close`. Raises UNAVAILABLE."""
-        return Store.open(self.config.state, config.this_machine(), self.config.uids)
+        """The store in the state directory, open until `close`. Raises UNAVAILABLE.
+
+        A clock that was set is noticed first: with the gateway stopped nobody else would.
+        """
+        store = Store.open(self.config.state, config.this_machine(), self.config.uids)
+        # A full disk keeps nobody from looking; what has to write says so itself.
+        with suppress(PlatformError):
+            store.keep_time(boot.look())
+        return store
 
     @cached_property
     def actor(self) -> str:

@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from admin import holes
+from gateway.clock import EARLIEST
 
 Status = Literal["ok", "warn", "fail"]
 
@@ -18,8 +19,6 @@ MEBI = 1 << 20
 GIBI = 1 << 30
 OLDEST_DOCKER = (20, 10, 0)
 CDI_BY_DEFAULT = (1, 18, 0)
-_BUILT = 2026
-"""No clock is right that shows an earlier year."""
 
 
 @dataclass(frozen=True)
@@ -229,7 +228,7 @@ def _state(facts: Facts) -> Finding:
 
 def _clock(facts: Facts) -> Finding:
     found = facts.now.strftime("%Y-%m-%d %H:%M UTC")
-    if facts.now.year < _BUILT:
+    if facts.now.year < EARLIEST:
         return Finding("fail", found, "set the clock: leases end by it")
     if facts.synchronised is not True:
         return Finding(

@@ -14,7 +14,8 @@ from gateway.broker import Broker
 from gateway.desk import Desk
 from gateway.errors import Code, PlatformError
 from gateway.journal import note
-from gateway.ports import Backend, Folders, Now
+from gateway.ports import Backend, Folders
+from gateway.timekeeper import Timekeeper
 from gateway.users import User
 
 T = TypeVar("T")
@@ -28,12 +29,14 @@ _PUT_AWAY = "An operator removed your workspace; log in again for a new one."
 class Custody:
     """The use cases. Each raises PlatformError: UNAVAILABLE when the engine or a disk does not obey."""
 
-    def __init__(self, desk: Desk, broker: Broker, backend: Backend, folders: Folders, now: Now) -> None:
+    def __init__(
+        self, desk: Desk, broker: Broker, backend: Backend, folders: Folders, timekeeper: Timekeeper
+    ) -> None:
         self._desk = desk
         self._broker = broker
         self._backend = backend
         self._folders = folders
-        self._now = now
+        self._timekeeper = timekeeper
 
     async def start(self, user_id: int) -> None:
         """Have her container running, as for a login."""
@@ -84,7 +87,7 @@ class Custody:
 
     async def purge(self) -> None:
         """Delete the files whose retention has passed: of removed users, and of removed workspaces."""
-        now = self._now()
+        now = await self._timekeeper.now()
         for user_id in await self._desk.ask(lambda store: store.purgeable(now)):
             await self._without(await self._person(user_id), partial(self._folders.delete, user_id))
             await self._purged(user_id)
@@ -105,17 +108,17 @@ class Custody:
 
     async def _put_away(self, user_id: int, number: int) -> None:
         await self._broker.end(user_id, _PUT_AWAY, partial(self._folders.put_away, user_id, number))
-        now = self._now()
+        now = await self._timekeeper.now()
         await self._desk.ask(lambda store: store.put_away(number, now))
         note("workspace_put_away", user=user_id, number=number)
 
     async def _purged(self, user_id: int) -> None:
-        now = self._now()
+        now = await self._timekeeper.now()
         await self._desk.ask(lambda store: store.purged(user_id, now))
         note("files_deleted", user=user_id)
 
     async def _removal_purged(self, number: int) -> None:
-        now = self._now()
+        now = await self._timekeeper.now()
         await self._desk.ask(lambda store: store.removal_purged(number, now))
         note("files_deleted", removal=number)
 

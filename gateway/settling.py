@@ -14,7 +14,8 @@ from gateway.broker import Broker
 from gateway.desk import Desk
 from gateway.journal import explain, note
 from gateway.leases import Lease, State
-from gateway.ports import Backend, Now
+from gateway.ports import Backend
+from gateway.timekeeper import Timekeeper
 
 SETTLE_WITHIN = 5.0
 """Seconds that one look at the leases waits for containers that stop."""
@@ -24,11 +25,11 @@ ACTOR = "gateway"
 class Settling:
     """The use cases. Raises PlatformError: UNAVAILABLE when the engine does not obey."""
 
-    def __init__(self, desk: Desk, broker: Broker, backend: Backend, now: Now) -> None:
+    def __init__(self, desk: Desk, broker: Broker, backend: Backend, timekeeper: Timekeeper) -> None:
         self._desk = desk
         self._broker = broker
         self._backend = backend
-        self._now = now
+        self._timekeeper = timekeeper
         self._settling: dict[int, asyncio.Task[None]] = {}
 
     async def settle_leases(self) -> None:
@@ -36,7 +37,7 @@ class Settling:
 
         Returns after SETTLE_WITHIN when a container does not stop: that goes on, and keeps nobody else.
         """
-        now = self._now()
+        now = await self._timekeeper.now()
         for due in reconcile.expired(await self._held(), now):
             await self._expire(due.lease, now)
         for user_id in {lease.user_id for lease in await self._held() if lease.state is State.ENDING}:
@@ -82,6 +83,6 @@ class Settling:
         note("lease_expired", lease=lease.id, user=lease.user_id)
 
     async def _release(self, lease: Lease) -> None:
-        now = self._now()
+        now = await self._timekeeper.now()
         await self._desk.ask(lambda store: store.released(lease.id, ACTOR, now))
         note("lease_released", lease=lease.id, user=lease.user_id)

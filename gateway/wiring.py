@@ -9,7 +9,7 @@ import subprocess
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from gateway import networks
+from gateway import boot, networks
 from gateway.broker import Broker
 from gateway.config import Config, this_machine
 from gateway.custody import Custody
@@ -21,11 +21,13 @@ from gateway.folders import WorkspaceFolders, shared
 from gateway.limiting import Limiting
 from gateway.nvml import NvmlProbe
 from gateway.ports import RunnerLink
+from gateway.rationing import Rationing
 from gateway.runner.bundle import COMMAND, write_bundle
 from gateway.runner.link import RunnerSocket
 from gateway.settling import Settling
 from gateway.sqlite.store import Store
 from gateway.store import BrokerStore
+from gateway.timekeeper import Timekeeper
 from gateway.users import User
 from gateway.wishes import Wishes
 from gateway.workspaces import ContainerSpec, Workspace, container_spec, spec_hash
@@ -55,9 +57,11 @@ class Parts:
             self.desk, self.backend, self.folders, self._template, spec_hash, self._link, now
         )
 
-        self.settling = Settling(self.desk, self.broker, self.backend, now)
-        self.custody = Custody(self.desk, self.broker, self.backend, self.folders, now)
-        self.limiting = Limiting(self.desk, self.backend)
+        timekeeper = Timekeeper(self.desk, boot.look)
+        self.settling = Settling(self.desk, self.broker, self.backend, timekeeper)
+        self.custody = Custody(self.desk, self.broker, self.backend, self.folders, timekeeper)
+        self.rationing = Rationing(self.desk, self.broker, self.folders, now)
+        self.limiting = Limiting(self.desk, self.backend, self.rationing)
 
     def wishes(self, end_session: Callable[[str, str], bool]) -> Wishes:
         """Who does what operators want."""

@@ -14,12 +14,14 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from gateway.broker import Broker
+from gateway.clock import Clock
 from gateway.desk import Desk
 from gateway.devices import DeviceRequest
 from gateway.errors import Code, PlatformError
 from gateway.leases import Lease
 from gateway.settling import Settling
 from gateway.sqlite.store import Store
+from gateway.timekeeper import Timekeeper
 from gateway.users import User
 from gateway.workspaces import ContainerSpec, Workspace, container_spec, spec_hash
 from tests.support.fake_backend import FakeBackend
@@ -115,6 +117,7 @@ class World:
         add_people(self.store, "alice", "bob", "carol")
         self.backend = FakeBackend([IMAGE])
         self.time = NOW
+        self.step = timedelta(0)
         self.told: list[tuple[int, str]] = []
         self.links: list[Link] = []
         self.present: set[int] = set()
@@ -132,7 +135,8 @@ class World:
         self.broker = Broker(
             self.desk, self.backend, self.folders, self.template, spec_hash, self._link, lambda: self.time
         )
-        self.settling = Settling(self.desk, self.broker, self.backend, lambda: self.time)
+        self.timekeeper = Timekeeper(self.desk, self.clock)
+        self.settling = Settling(self.desk, self.broker, self.backend, self.timekeeper)
         self.broker.end_sessions = lambda user_id, reason: self.told.append((user_id, reason))
         self.broker.occupied = lambda user_id: user_id in self.present
 
@@ -154,6 +158,15 @@ class World:
             subnet=f"10.213.{workspace.user.id}.0/29",
             command=(f"run-{workspace.user.id}",),
         )
+
+    def clock(self) -> Clock:
+        """The machine's: an hour after its boot when the test began. `step` is how far somebody set it."""
+        return Clock("boot", self.time, self.time - self.step - NOW + timedelta(hours=1))
+
+    def set_clock(self, by: timedelta) -> None:
+        """Somebody sets the machine's clock; no time passes."""
+        self.time += by
+        self.step += by
 
     def open_links(self) -> list[Link]:
         """Listeners that nobody closed."""

@@ -28,7 +28,7 @@ class House(World):
         super()._start()
         self.files = WorkspaceFolders(self.state)
         self.broker._folders = self.files
-        self.custody = Custody(self.desk, self.broker, self.backend, self.files, lambda: self.time)
+        self.custody = Custody(self.desk, self.broker, self.backend, self.files, self.timekeeper)
         limiting = Limiting(self.desk, self.backend)
         self.wishes = Wishes(
             self.desk,

@@ -39,7 +39,7 @@ def wishes(here: World, ended: list[tuple[str, str]]) -> Wishes:
         ended.append((id_, reason))
         return id_ == "c1"
 
-    custody = Custody(here.desk, here.broker, here.backend, here.folders, lambda: here.time)
+    custody = Custody(here.desk, here.broker, here.backend, here.folders, here.timekeeper)
     return Wishes(
         here.desk,
         here.broker,

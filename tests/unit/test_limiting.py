@@ -29,7 +29,7 @@ async def here(tmp_path: Path) -> AsyncIterator[World]:
 
 @pytest.fixture
 def wishes(here: World) -> Wishes:
-    custody = Custody(here.desk, here.broker, here.backend, here.folders, lambda: here.time)
+    custody = Custody(here.desk, here.broker, here.backend, here.folders, here.timekeeper)
     limiting = Limiting(here.desk, here.backend)
     return Wishes(
         here.desk, here.broker, here.settling, custody, limiting, lambda id_, why: False, lambda: here.time
