@@ -124,7 +124,7 @@ class Reception:
         except PlatformError as error:
             name = evidence.user[:LONGEST_NAME]
             note("login_refused", connection=evidence.connection, user=name, code=error.code.value)
-            worker.send(verbs.Refused(evidence.connection, error.message))
+            worker.send(verbs.Refused(evidence.connection, error.code.value, error.message))
             return
         note(
             "login",

@@ -18,7 +18,7 @@ from typing import Any
 
 from gateway.messages import MessageError, decode
 
-VERSION = 2
+VERSION = 3
 DESCRIPTORS_A_SET = 6
 """Three pipes, each as read end, write end: stdin, stdout, stderr."""
 MOST_SETS = 16
@@ -105,9 +105,10 @@ class Ticket:
 
 @dataclass(frozen=True)
 class Refused:
-    """Broker: the evidence does not hold; end the connection."""
+    """Broker: there is no ticket. `code` is a gateway.errors.Code value; `denied` tells nobody why."""
 
     connection: str
+    code: str
     message: str
 
 

@@ -36,7 +36,7 @@ class Brokerage:
         self._line = wire.PacketSocket(self._sock, self._received, self._gone)
 
     def authenticate(self, evidence: verbs.Evidence) -> asyncio.Future[str]:
-        """The ticket, when the broker believes the evidence; else PlatformError DENIED."""
+        """The ticket, when the broker believes the evidence; else the PlatformError that it names."""
         ticket: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._tickets[evidence.connection] = ticket
         self._send(evidence)
@@ -131,7 +131,7 @@ class Brokerage:
         if isinstance(message, verbs.Ticket):
             ticket.set_result(message.ticket)
         else:
-            ticket.set_exception(PlatformError(Code.DENIED, message.message))
+            ticket.set_exception(PlatformError(Code(message.code), message.message))
 
     def _answered(
         self, message: verbs.Entered | verbs.Piped | verbs.Begun | verbs.Failed, fds: list[int]

@@ -1,8 +1,7 @@
-"""One client's connection: authentication, and the channels that it may open.
+"""One client's connection: the channels that it may open, and its end.
 
-Owns the worker's judgement of a key, which is only for speed and good manners: the broker judges the
-evidence again before anything is given. No callback suspends between reading a request and deciding
-on it. Must not know the store or the engine.
+Owns the limits of a connection. Who its client is, login.py asks the broker. Must not know the store or
+the engine.
 """
 
 from __future__ import annotations
@@ -12,38 +11,30 @@ import socket
 import sys
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from hashlib import sha256
 from typing import Any
 
 import asyncssh
-from asyncssh.misc import ProtocolError
-from asyncssh.packet import SSHPacket, String
-from asyncssh.public_key import decode_ssh_public_key
+from asyncssh.packet import SSHPacket
 
-from gateway.errors import PlatformError
 from gateway.journal import explain
 from gateway.ports import Runner
 from gateway.ssh import words
 from gateway.ssh.channels import SessionChannel, TCPChannel, UnixChannel
 from gateway.ssh.entry import Entry
 from gateway.ssh.forward import Forward
+from gateway.ssh.login import Keys, Login
 from gateway.ssh.session import Session, refused
 from gateway.ssh.tasks import Tasks
-from gateway.ssh.transport import Transport
-from gateway.verbs import Evidence
 
-MOST_TRIES = 20
-"""Failed requests a connection, probes of keys included: an agent may hold many before the right one."""
 MOST_SESSIONS = 200
 MOST_CHANNELS = 1_000
 CLOSE_WITHIN = 2.0
 """Seconds for the last words of an ended connection to be sent."""
 
-Keys = Callable[[str], frozenset[bytes]]
 Dial = Callable[[Runner], Awaitable[socket.socket]]
 
 
-class Connection(Transport):
+class Connection(Login):
     """A client's connection, carried by this worker under the broker's `id`."""
 
     def __init__(
@@ -56,14 +47,9 @@ class Connection(Transport):
         tasks: Tasks,
         ended: Callable[[str], None],
     ) -> None:
-        super().__init__(loop, options)
-        self.id = id_
-        self.entry = entry
+        super().__init__(loop, options, id_, entry, keys)
         self.tasks = tasks
-        self._keys = keys
         self._ended = ended
-        self._evidence: Evidence | None = None
-        self._tries = 0
         self._no_more_sessions = False
         self._sessions: dict[str, Session] = {}
         copies = {key: key.for_connection(id_) for key in set(options.server_host_keys.values())}  # type: ignore[attr-defined]
@@ -99,41 +85,6 @@ class Connection(Transport):
                     await channel.wait_closed()
         if self._transport:
             self.disconnect(asyncssh.DISC_BY_APPLICATION, reason)
-
-    async def validate_public_key(self, username: str, key_data: bytes, msg: bytes, signature: bytes) -> bool:
-        """Whether this key may be tried, or with a signature, whether it holds. Never suspends."""
-        if sha256(key_data).digest() not in self._keys(username):
-            return False
-        if not msg:
-            return True
-        signed = String(self._session_id) + msg
-        if not decode_ssh_public_key(key_data).verify(signed, signature):
-            return False
-        self._evidence = Evidence(self.id, username, key_data, signed, signature)
-        return True
-
-    def send_userauth_failure(self, partial_success: bool) -> None:
-        """Refuse one request; too many end the connection."""
-        self._tries += 1
-        if self._tries > MOST_TRIES:
-            raise ProtocolError("Too many authentication failures")
-        super().send_userauth_failure(partial_success)
-
-    def authenticated(self) -> None:
-        """Authentication is complete: hand the evidence to the broker. Closes without evidence."""
-        if self._evidence is None or self._evidence.user != self._username:
-            self.abort()
-            return
-        ticket = self.entry.authenticated(self._evidence)
-        self.tasks.create_task(self._accept(ticket))
-
-    async def _accept(self, ticket: asyncio.Future[str]) -> None:
-        try:
-            await ticket
-        except PlatformError as error:
-            self.end(error.message)
-        except asyncio.CancelledError:
-            return
 
     def session(self) -> tuple[SessionChannel, Session]:
         """A new session channel. Raises ChannelOpenError above the limits."""
@@ -209,10 +160,6 @@ class Owner(asyncssh.SSHServer):
     def begin_auth(self, username: str) -> bool:
         """Everybody must authenticate: a false value here would let anyone in."""
         return True
-
-    def auth_completed(self) -> None:
-        """Authentication is complete."""
-        self._connection.authenticated()
 
     def public_key_auth_supported(self) -> bool:
         """The one method, for every name alike."""

@@ -33,22 +33,20 @@ class Entry:
         self._pipes = pipes
         self._make_runner = make_runner
         self._tasks = tasks
-        self._ticket: asyncio.Future[str]
+        self._ticket: str
         self._runner: Runner | None = None
         self._lock = asyncio.Lock()
         self._left = False
 
-    def authenticated(self, evidence: Evidence) -> asyncio.Future[str]:
-        """Give the evidence to the broker; the ticket, or its refusal, comes later."""
-        self._ticket = self._brokerage.authenticate(evidence)
-        return self._ticket
+    async def authenticated(self, evidence: Evidence) -> None:
+        """Have the broker judge the evidence, and keep its ticket. Raises PlatformError for none."""
+        self._ticket = await self._brokerage.authenticate(evidence)
 
     async def runner(self, progress: Progress) -> Runner:
         """The runner of this user's container, which is started when need be. Raises PlatformError."""
         async with self._lock:
             if self._runner is None:
-                ticket = await asyncio.shield(self._ticket)
-                line, self.greeting = await self._brokerage.enter(ticket, progress)
+                line, self.greeting = await self._brokerage.enter(self._ticket, progress)
                 self._runner = self._make_runner(line, self._pipes)
                 if self._left:
                     self._runner.close()
@@ -58,15 +56,15 @@ class Entry:
 
     async def begin_session(self, channel: str, kind: str, what: str) -> None:
         """Ask the broker for one session more. Raises PlatformError when she has too many."""
-        await self._brokerage.begin_session(self._ticket.result(), channel, kind, what)
+        await self._brokerage.begin_session(self._ticket, channel, kind, what)
 
     def opened(self, channel: str, kind: str, what: str) -> None:
         """Tell the broker of a forward."""
-        self._brokerage.opened(self._ticket.result(), channel, kind, what)
+        self._brokerage.opened(self._ticket, channel, kind, what)
 
     def closed(self, channel: str) -> None:
         """Tell the broker that it ended."""
-        self._brokerage.closed(self._ticket.result(), channel)
+        self._brokerage.closed(self._ticket, channel)
 
     def leave(self) -> None:
         """The connection ended."""

@@ -141,7 +141,7 @@ async def test_a_ticket_or_none(lines: Lines) -> None:
     lines.answer(verbs.Ticket("c1", "t1"))
     assert await ticket == "t1"
     refused = lines.brokerage.authenticate(EVIDENCE)
-    lines.answer(verbs.Refused("c1", "Permission denied."))
+    lines.answer(verbs.Refused("c1", "denied", "Permission denied."))
     with pytest.raises(PlatformError) as caught:
         await refused
     assert caught.value.code is Code.DENIED

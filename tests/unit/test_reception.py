@@ -111,7 +111,7 @@ async def test_every_refusal_of_evidence_reads_the_same(house: House) -> None:
     house.connections.may_sign(house.worker, connection.id, b"1" * 32)
     for user in ("alice", "bob", "nobody", "\udc80", "x" * 900):
         house.say(verbs.Evidence(connection.id, user, ALICE.blob, b"", b""))
-    assert set(house.worker.told) == {verbs.Refused(connection.id, "Permission denied.")}
+    assert set(house.worker.told) == {verbs.Refused(connection.id, "denied", "Permission denied.")}
 
 
 @pytest.mark.parametrize("how", ["revoked", "left"])

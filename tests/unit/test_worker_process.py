@@ -214,7 +214,7 @@ async def test_a_worker_that_lies_gets_nothing(here: Front) -> None:
     here.reception.receive(worker, encode(lies), 0)
     here.reception.receive(worker, encode(verbs.Enter(1, "0" * 32)), 0)
     await until(lambda: len(sent) == 2)
-    assert sent[0] == verbs.Refused(connection.id, "Permission denied.")
+    assert sent[0] == verbs.Refused(connection.id, "denied", "Permission denied.")
     assert sent[1] == verbs.Failed(1, "denied", "Permission denied.")
     assert here.behind.entered == []
 

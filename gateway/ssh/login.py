@@ -1,0 +1,97 @@
+"""The connection while its client logs in: what she shows is taken to the broker, whose verdict she hears.
+
+Owns the worker's judgement of a key, which is only for speed and good manners. No callback suspends
+between reading a request and deciding on it; what waits is the answer, for the broker's verdict on the
+evidence of exactly that request. Must not know channels.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from abc import abstractmethod
+from collections.abc import Callable
+from hashlib import sha256
+
+import asyncssh
+from asyncssh.misc import ProtocolError
+from asyncssh.packet import String
+from asyncssh.public_key import decode_ssh_public_key
+
+from gateway.errors import Code, PlatformError
+from gateway.ssh.entry import Entry
+from gateway.ssh.transport import Transport
+from gateway.verbs import Evidence
+
+MOST_TRIES = 20
+"""Failed requests a connection, probes of keys included: an agent may hold many before the right one."""
+
+Keys = Callable[[str], frozenset[bytes]]
+
+
+class Login(Transport):
+    """A connection that lets nobody in but with the broker's ticket."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        options: asyncssh.SSHServerConnectionOptions,
+        id_: str,
+        entry: Entry,
+        keys: Keys,
+    ) -> None:
+        super().__init__(loop, options)
+        self.id = id_
+        self.entry = entry
+        self._keys = keys
+        self._evidence: Evidence | None = None
+        self._tries = 0
+
+    @abstractmethod
+    def end(self, reason: str, session: str | None = None) -> None:
+        """End this connection and say why."""
+
+    async def validate_public_key(self, username: str, key_data: bytes, msg: bytes, signature: bytes) -> bool:
+        """Whether this key may be tried, or with a signature, whether it holds. Never suspends."""
+        if sha256(key_data).digest() not in self._keys(username):
+            return False
+        if not msg:
+            return True
+        signed = String(self._session_id) + msg
+        key = decode_ssh_public_key(key_data)
+        # Whether a security key must be touched is an option of the key's, which the broker knows.
+        key.set_touch_required(False)
+        if not key.verify(signed, signature):
+            return False
+        self._evidence = Evidence(self.id, username, key_data, signed, signature)
+        return True
+
+    def send_userauth_failure(self, partial_success: bool) -> None:
+        """Refuse one request; too many end the connection."""
+        self._tries += 1
+        if self._tries > MOST_TRIES:
+            raise ProtocolError("Too many authentication failures")
+        super().send_userauth_failure(partial_success)
+
+    async def send_userauth_success(self) -> None:
+        """Answer a request that looks right as the broker judges it.
+
+        A request that comes before the answer to the last one ends the connection: its verdict could
+        be taken for the other's. No client that is known does so.
+        """
+        evidence, self._evidence = self._evidence, None
+        if evidence is None or evidence.user != self._username:
+            self.abort()
+            return
+        try:
+            await self.entry.authenticated(evidence)
+        except asyncio.CancelledError:
+            self.abort()
+            raise
+        except PlatformError as error:
+            if error.code is Code.DENIED:
+                self.send_userauth_failure(False)
+            else:
+                self.end(error.message)
+            return
+        if self._transport is not None:
+            await super().send_userauth_success()
