@@ -145,13 +145,13 @@ class Database:
             raise damaged(self.path)
 
     def _migrate(self) -> None:
-        applied = {migration.name for migration in migrations.applied(self._tables)}
-        if applied - known():
+        ours, applied = known(), {migration.name for migration in migrations.applied(self._tables)}
+        if applied - ours:
             raise PlatformError(
                 Code.UNAVAILABLE,
                 f"The database {self.path} was written by a newer gpu-gateway; install that version.",
             )
-        if known() - applied:
+        if ours - applied:
             # Inside our lock the library's own transactions become savepoints, so that two processes
             # that find an empty database migrate it once.
             with self.write():
