@@ -6,7 +6,6 @@ what is carried out.
 
 from __future__ import annotations
 
-import asyncio
 import fcntl
 import os
 import time
@@ -107,6 +106,8 @@ def running(call: Call) -> set[int] | None:
     """The ids of the users whose containers run, as the broker or the engine says; None: nobody answers."""
     if broker_runs(call.config.state):
         return call.store.running()
+    import asyncio
+
     from gateway.wiring import running_without_broker
 
     try:
@@ -116,7 +117,9 @@ def running(call: Call) -> set[int] | None:
 
 
 def _act(config: Config, store: Store) -> None:
-    # Imported here: it brings the Docker client, which a command that only changes records must not pay for.
+    # Imported here: they bring the Docker client, which a command that only changes records must not pay for.
+    import asyncio
+
     from gateway.wiring import act_without_broker
 
     # The use cases write the gateway's log to stderr, which is no reading for whoever typed the command.

@@ -7,27 +7,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
 
 import click
 
 import gateway
-from admin import (
-    doctor,
-    faults,
-    gpus,
-    groups,
-    images,
-    install,
-    keys,
-    leases,
-    quotas,
-    reports,
-    sessions,
-    users,
-    workspaces,
-)
+from admin import faults
 from admin.call import Call
 from admin.output import printable
 from gateway.errors import Code, PlatformError
@@ -44,9 +31,39 @@ STATUS = {
     Code.UNAVAILABLE: 75,
 }
 
+_MODULES = {
+    "allocate": "leases",
+    "doctor": "doctor",
+    "extend": "leases",
+    "gpu": "gpus",
+    "group": "groups",
+    "image": "images",
+    "install": "install",
+    "key": "keys",
+    "leases": "leases",
+    "quota": "quotas",
+    "release": "leases",
+    "report": "reports",
+    "session": "sessions",
+    "user": "users",
+    "workspace": "workspaces",
+}
+"""Each command's module, which is imported when the command is named: no call needs them all."""
+
 
 class Root(click.Group):
     """The group whose `main` ends every way that a command can end."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Every command's name."""
+        return sorted(_MODULES)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command with this name."""
+        if cmd_name not in _MODULES:
+            return None
+        command: click.Command = getattr(import_module(f"admin.{_MODULES[cmd_name]}"), cmd_name)
+        return command
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; an error that nobody foresaw is logged and becomes INTERNAL with its reference."""
@@ -102,26 +119,6 @@ def cli(context: click.Context, config: Path | None, state: Path | None) -> None
     """
     context.obj = call = Call(config, state)
     context.call_on_close(call.close)
-
-
-for command in (
-    users.user,
-    groups.group,
-    keys.key,
-    leases.allocate,
-    leases.extend,
-    leases.release,
-    leases.leases,
-    gpus.gpu,
-    quotas.quota,
-    reports.report,
-    images.image,
-    workspaces.workspace,
-    sessions.session,
-    doctor.doctor,
-    install.install,
-):
-    cli.add_command(command)
 
 
 def main() -> NoReturn:

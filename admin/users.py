@@ -9,12 +9,10 @@ from typing import IO, Any
 
 import click
 
-from admin import roster
 from admin.acting import carry_out
 from admin.call import Call, as_json, pass_call
 from admin.output import field, instant, listing, minute, say
 from gateway.errors import Code, PlatformError
-from gateway.folders.shared import check_home
 from gateway.keys import parse_keys
 from gateway.names import parse_group_name, parse_user_name
 from gateway.users import SiteAccount, User
@@ -85,6 +83,9 @@ def add(
         raise PlatformError(Code.INVALID, "Say whom to add: NAME, or --from people.csv.")
     parsed = [] if keys is None else parse_keys(keys.read())
     if uid is not None and home is not None:
+        # Imported here and below: it brings all that makes workspaces, which no listing must pay for.
+        from gateway.folders.shared import check_home
+
         check_home(home, uid, name)
     site = SiteAccount(uid, gid, home)
     names = [parse_group_name(group) for group in groups]
@@ -94,6 +95,8 @@ def add(
 
 def _add_all(call: Call, data: bytes) -> None:
     """Add everybody of a file, or show all that is wrong in it."""
+    from admin import roster
+
     found = roster.read(data)
     faults = list(found.faults)
     added, refusals = call.store.add_users(found.people, call.actor, call.now, trial=bool(faults))

@@ -18,7 +18,10 @@ ROOT = Path(__file__).resolve().parent.parent
 
 def commands(group: click.Group, words: str) -> Iterator[tuple[str, click.Command]]:
     """Every command of a program that is no group itself, with the words that call it."""
-    for name, command in group.commands.items():
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
         if isinstance(command, click.Group):
             yield from commands(command, f"{words} {name}")
         else:
