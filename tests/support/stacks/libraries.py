@@ -1,0 +1,47 @@
+"""The clients that are libraries, each under a small program of ours that all take the same words.
+
+Owns where those programs are and how they are run. Must not know what is asked of them.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.support.stacks import tools
+from tests.support.stacks.stack import Login, Stack, Words
+
+PROGRAMS = Path(__file__).parent / "programs"
+
+
+def _called(start: Callable[[], Words]) -> Callable[[str, Login, object], Words]:
+    def words(verb: str, login: Login, *rest: object) -> Words:
+        key = str(login.folder / "id")
+        return [*start(), login.host, str(login.port), login.user, key, verb, *map(str, rest)]
+
+    return words
+
+
+def _stack(name: str, start: Callable[[], Words], text: bool = False) -> Stack:
+    call = _called(start)
+    return Stack(
+        name,
+        run=lambda login, command: call("run", login, command),
+        terminal=lambda login, command: call("terminal", login, command),
+        put=lambda login, here, there: call("put", login, here, there),
+        get=lambda login, there, here: call("get", login, there, here),
+        tunnel=lambda login, port: call("tunnel", login, port),
+        text=text,
+    )
+
+
+def _python(name: str) -> Callable[[], Words]:
+    return lambda: [str(tools.python()), str(PROGRAMS / name)]
+
+
+ASYNCSSH = _stack("asyncssh", lambda: [sys.executable, str(PROGRAMS / "asyncssh_client.py")])
+PARAMIKO = _stack("paramiko", _python("paramiko_client.py"))
+FABRIC = _stack("fabric", _python("fabric_client.py"), text=True)
+SSH2 = _stack("ssh2", lambda: [*tools.node(), str(PROGRAMS / "ssh2_client.js")])
+LIBSSH = _stack("libssh", lambda: [str(tools.compiled(PROGRAMS / "libssh_client.c", "-lssh"))])

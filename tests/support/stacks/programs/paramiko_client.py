@@ -1,0 +1,51 @@
+"""paramiko as a program: HOST PORT USER KEY VERB ARGUMENT...
+
+Owns no judgement; it carries its own streams to and from one channel and ends with the remote status.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+
+import paramiko
+
+
+def relay(channel: paramiko.Channel) -> None:
+    """Standard input into the channel with its end, the channel's bytes to standard output."""
+
+    def send() -> None:
+        while data := os.read(0, 32768):
+            channel.sendall(data)
+        channel.shutdown_write()
+
+    threading.Thread(target=send, daemon=True).start()
+    while data := channel.recv(32768):
+        os.write(1, data)
+
+
+def main(host: str, port: str, user: str, key: str, verb: str, *words: str) -> int:
+    """Do what `verb` says; the exit status of the remote program, or 0."""
+    with paramiko.SSHClient() as client:
+        client.set_missing_host_key_policy(paramiko.AutoAddPolicy())
+        client.connect(host, int(port), user, key_filename=key, allow_agent=False, look_for_keys=False)
+        transport = client.get_transport()
+        assert transport is not None
+        if verb in ("put", "get"):
+            with client.open_sftp() as sftp:
+                getattr(sftp, verb)(*words)
+            return 0
+        if verb == "tunnel":
+            relay(transport.open_channel("direct-tcpip", ("127.0.0.1", int(words[0])), ("127.0.0.1", 0)))
+            return 0
+        channel = transport.open_session()
+        if verb == "terminal":
+            channel.get_pty("xterm", width=100, height=30)
+        channel.exec_command(words[0])
+        relay(channel)
+        return channel.recv_exit_status()
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
