@@ -10,6 +10,7 @@ import os
 import re
 import signal
 import uuid
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -289,7 +290,8 @@ class RunnerContract:
             for execution in (shell, tmux, kept, plain):
                 execution.close()
             for pid in place.processes(f"-{mark}"):
-                os.kill(pid, signal.SIGKILL)
+                with suppress(ProcessLookupError):  # it may be ending by itself
+                    os.kill(pid, signal.SIGKILL)
 
     async def test_dial(self, client: RunnerClient) -> None:
         server = await client.start(exec_(_SERVER.format("AF_INET", "('127.0.0.1', 0)")))
@@ -480,7 +482,8 @@ class LinkedRunnerContract(RunnerContract):
             shell.close()
             plain.close()
             for pid in place.processes(f"-{mark}"):
-                os.kill(pid, signal.SIGKILL)
+                with suppress(ProcessLookupError):  # it may be ending by itself
+                    os.kill(pid, signal.SIGKILL)
 
 
 async def _exercise(client: RunnerClient) -> None:
