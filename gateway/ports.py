@@ -173,6 +173,38 @@ class Execution(Protocol):
         """Let go of it as sshd does: its terminal or pipes are closed, nothing else is done to it."""
 
 
+@dataclass(frozen=True)
+class Arrival:
+    """Somebody connected to a listener, from `host` and `port` as the container sees them; a socket file's
+    callers have neither.
+
+    One of the two must be called, once. `accept` gives a socket that does not block, keeps half-closes and
+    is the caller's; it raises UNAVAILABLE when the peer or the runner is gone. `decline` hangs up. How many
+    wait for either is bounded by the runner's protocol; how many are being accepted must be by the caller.
+    """
+
+    host: str
+    port: int
+    accept: Callable[[], Awaitable[socket.socket]]
+    decline: Callable[[], None]
+
+
+Arrived = Callable[[Arrival], None]
+
+
+@dataclass(frozen=True)
+class Listener:
+    """A socket that listens inside a container: on a TCP `port` of loopback, or on the socket file `path`.
+
+    `close` waits until nothing listens any more and the file is gone; what was accepted stays. It does no
+    harm when repeated, or when the runner is gone, which ends the listener as well.
+    """
+
+    port: int
+    path: str
+    close: Callable[[], Awaitable[None]]
+
+
 class Runner(Protocol):
     """The program inside a container, as one connection sees it. Raises UNAVAILABLE when it is gone."""
 
@@ -184,6 +216,21 @@ class Runner(Protocol):
 
     async def dial_unix(self, path: str) -> socket.socket:
         """The same, to a socket file that her user may open."""
+
+    async def listen_tcp(self, host: str, port: int, arrived: Arrived) -> Listener:
+        """Listen on loopback as sshd does by default; with port 0 the kernel chooses one.
+
+        Raises CONFLICT when somebody listens there already, DENIED when her user may not.
+        """
+
+    async def listen_unix(self, path: str, arrived: Arrived) -> Listener:
+        """Listen on a socket file of mode 0600; one that nobody listens on any more is replaced.
+
+        Raises as `listen_tcp`, and UNAVAILABLE where there is no such directory.
+        """
+
+    async def listen_private(self, arrived: Arrived) -> Listener:
+        """Listen on a socket file in a new directory of mode 0700."""
 
     async def closed(self) -> str:
         """Wait until the line to the runner ends, and say why."""

@@ -5,8 +5,11 @@ Owns the states of one id. Must not know sockets or futures.
     STARTING --Started--> RUNNING --Exited--> (forgotten)
         `-----Failed----> (forgotten)
     DIALLING --Taken----> TAKEN --Dialed or Refused--> (forgotten)
+    ASKING --Listening--> LISTENING --(we unlisten)--> ENDING --Unlistened--> (forgotten)
+       `----Refused-----> (forgotten)
 
-While STARTING or DIALLING, descriptors are on their way.
+While STARTING or DIALLING, descriptors are on their way. LISTENING and ENDING take any number of `Arrived`,
+and an `Accept` is as a dial.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import Any
 
+from gateway.runner.listening import Arrived, Listening, Unlistened
 from gateway.runner.protocol import (
     Dialed,
     Exited,
@@ -33,6 +37,9 @@ class State(Enum):
     RUNNING = "running"
     DIALLING = "dialling"
     TAKEN = "taken"
+    ASKING = "asking"
+    LISTENING = "listening"
+    ENDING = "ending"
 
 
 _NEXT: dict[tuple[State | None, type[Any]], State | None] = {
@@ -42,6 +49,11 @@ _NEXT: dict[tuple[State | None, type[Any]], State | None] = {
     (State.DIALLING, Taken): State.TAKEN,
     (State.TAKEN, Dialed): None,
     (State.TAKEN, Refused): None,
+    (State.ASKING, Listening): State.LISTENING,
+    (State.ASKING, Refused): None,
+    (State.LISTENING, Arrived): State.LISTENING,
+    (State.ENDING, Arrived): State.ENDING,
+    (State.ENDING, Unlistened): None,
 }
 
 

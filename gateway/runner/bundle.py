@@ -32,6 +32,7 @@ _MODULES = (
     "sessions.py",
     "runner/__init__.py",
     "runner/protocol.py",
+    "runner/listening.py",
     "runner/codec.py",
     "runner/packets.py",
     "runner/mux.py",

@@ -1,4 +1,4 @@
-"""The worker's end of one SSH connection's runner socket: start programs, dial, know how it ended.
+"""The worker's end of one SSH connection's runner socket: start programs, dial, listen, know how it ended.
 
 Owns the ids, who waits for which answer, and the cap on descriptors in flight. Must not know SSH.
 Everything a runner says is hostile input: an answer that nobody asked for ends the conversation.
@@ -9,18 +9,23 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections import deque
+from contextlib import suppress
 from functools import partial
+from itertools import count
 from typing import Any
 
 from gateway.errors import Code, PlatformError
-from gateway.ports import PipeSource
-from gateway.runner import codec
+from gateway.ports import Arrived, Listener, PipeSource
+from gateway.runner import codec, listening
+from gateway.runner.arrivals import Arrivals
 from gateway.runner.asked import State, after
 from gateway.runner.channel import Channel, PacketChannel
 from gateway.runner.ends import Ends, clamped, fitting, pipe_ends, socket_ends
 from gateway.runner.execution import Controls, Execution
+from gateway.runner.listening import Accept, Decline, Listen, Listening, ListenPrivate, ListenUnix, Unlisten
 from gateway.runner.packets import close_all
 from gateway.runner.protocol import (
+    Asked,
     Break,
     Close,
     Dial,
@@ -34,6 +39,7 @@ from gateway.runner.protocol import (
     Signal,
     Start,
 )
+from gateway.runner.refusals import failure, gone
 from gateway.runner.streams import StreamChannel
 from gateway.sessions import Exit, SessionRequest
 
@@ -42,17 +48,6 @@ MOST_IN_FLIGHT = 16
 
 ANSWER_SECONDS = 60.0
 """A runner that leaves a descriptor lying for so long is given up; a paused container may take a while."""
-
-_FAILED = {
-    **dict.fromkeys(("ENOENT", "EACCES", "ENOTDIR", "ENOEXEC"), Code.NOT_FOUND),
-    **dict.fromkeys(("EAGAIN", "ENOMEM", "EMFILE", "ENOSPC"), Code.NO_CAPACITY),
-    "E2BIG": Code.INVALID,
-}
-_REFUSED = {
-    "denied": (Code.DENIED, "The container may not connect there; choose another destination."),
-    "connect_failed": (Code.UNAVAILABLE, "Nothing answers there; start the server in the container first."),
-    "resource": (Code.NO_CAPACITY, "The container has no sockets or processes left; close some connections."),
-}
 
 
 class RunnerClient:
@@ -64,11 +59,15 @@ class RunnerClient:
     def __init__(self, sock: socket.socket, pipes: PipeSource) -> None:
         self._loop = asyncio.get_running_loop()
         self._pipes = pipes
-        self._last_id = 0
+        self._ids = count(1)
         self._states: dict[int, State] = {}
-        self._answers: dict[int, asyncio.Future[None]] = {}
+        self._answers: dict[int, asyncio.Future[Message]] = {}
         self._exits: dict[int, asyncio.Future[Exit]] = {}
-        self._queue: deque[tuple[Start | Dial | DialUnix, bytes, tuple[int, ...]]] = deque()
+        self._arrivals = Arrivals(
+            lambda arrival: self._dial(Accept(next(self._ids), arrival)),
+            lambda arrival: self._tell(Decline(arrival)),
+        )
+        self._queue: deque[tuple[Asked, bytes, tuple[int, ...]]] = deque()
         self._in_flight: dict[int, asyncio.TimerHandle] = {}
         self._end: asyncio.Future[str] = self._loop.create_future()
         kind = PacketChannel if sock.type == socket.SOCK_SEQPACKET else StreamChannel
@@ -82,7 +81,7 @@ class RunnerClient:
         memory or terminal left, UNAVAILABLE when the runner is gone.
         """
         ends = socket_ends() if request.pty is not None else await pipe_ends(self._pipes)
-        message = Start.of(self._next_id(), fitting(request))
+        message = Start.of(next(self._ids), fitting(request))
         exit = self._exits[message.id] = self._future()
         try:
             await self._ask(message, ends, State.STARTING)
@@ -98,11 +97,23 @@ class RunnerClient:
         It is non-blocking and keeps half-closes. Raises PlatformError: DENIED, NO_CAPACITY or UNAVAILABLE
         (nothing answers, or the runner is gone), INVALID for a host that is too long.
         """
-        return await self._dial(Dial(self._next_id(), host, port))
+        return await self._dial(Dial(next(self._ids), host, port))
 
     async def dial_unix(self, path: str) -> socket.socket:
         """Connect to a stream socket's path inside the container, as its user; else as `dial_tcp`."""
-        return await self._dial(DialUnix(self._next_id(), path))
+        return await self._dial(DialUnix(next(self._ids), path))
+
+    async def listen_tcp(self, host: str, port: int, arrived: Arrived) -> Listener:
+        """See Runner."""
+        return await self._listen(Listen(next(self._ids), host, port), arrived)
+
+    async def listen_unix(self, path: str, arrived: Arrived) -> Listener:
+        """See Runner."""
+        return await self._listen(ListenUnix(next(self._ids), path), arrived)
+
+    async def listen_private(self, arrived: Arrived) -> Listener:
+        """See Runner."""
+        return await self._listen(ListenPrivate(next(self._ids)), arrived)
 
     def close(self) -> None:
         """End the connection: terminals are hung up, everything that waits fails. Harmless when repeated."""
@@ -113,22 +124,42 @@ class RunnerClient:
         """Wait for the end of the conversation, and tell why, in words for a log."""
         return await asyncio.shield(self._end)
 
-    async def _dial(self, message: Dial | DialUnix) -> socket.socket:
+    async def _listen(self, message: Listen | ListenUnix | ListenPrivate, arrived: Arrived) -> Listener:
+        """Ask for a listener; what arrives may come in one packet with the answer."""
+        self._arrivals.hear(message.id, arrived)
+        try:
+            answer = await self._ask(message, Ends((), ()), State.ASKING)
+        except BaseException:
+            self._arrivals.deaf(message.id)
+            raise
+        assert isinstance(answer, Listening)
+        return Listener(answer.port, answer.path, partial(self._unlisten, message.id))
+
+    async def _unlisten(self, id: int) -> None:
+        """See Listener."""
+        if self._states.get(id) is not State.LISTENING:
+            return
+        self._answers[id] = self._future()
+        self._release(id)
+        try:
+            with suppress(PlatformError):  # the runner is gone, and the listener with it
+                await asyncio.wait_for(self._answers[id], ANSWER_SECONDS)
+        except TimeoutError:
+            self._break_off("the runner does not answer")
+        finally:
+            self._answers.pop(id, None)
+
+    async def _dial(self, message: Dial | DialUnix | Accept) -> socket.socket:
         """Ask for a connection; our end of it once it stands."""
         ends = socket_ends()
         await self._ask(message, ends, State.DIALLING)
         return socket.socket(fileno=ends.ours[0])
 
-    def _next_id(self) -> int:
-        """An id that was never used on this connection."""
-        self._last_id += 1
-        return self._last_id
-
-    async def _ask(self, message: Start | Dial | DialUnix, ends: Ends, state: State) -> None:
+    async def _ask(self, message: Asked, ends: Ends, state: State) -> Message:
         """Send `message` with their ends and wait for the answer; when that is no, our ends are closed."""
         try:
             self._submit(message, ends.theirs, state)
-            await self._answers[message.id]
+            return await self._answers[message.id]
         except BaseException:
             close_all(ends.ours)
             self._abandon(message.id)
@@ -136,11 +167,11 @@ class RunnerClient:
         finally:
             self._answers.pop(message.id, None)
 
-    def _submit(self, message: Start | Dial | DialUnix, fds: tuple[int, ...], state: State) -> None:
+    def _submit(self, message: Asked, fds: tuple[int, ...], state: State) -> None:
         """Queue a message; its descriptors are owned by the queue from here on."""
         try:
             if self._end.done():
-                raise _gone()
+                raise gone()
             frame = codec.encode(message)
         except ProtocolError as problem:
             close_all(fds)
@@ -171,7 +202,8 @@ class RunnerClient:
     def _received(self, message: Message) -> None:
         """Take an answer. Raises ProtocolError, which the channel turns into the end."""
         id: int = message.id  # type: ignore[union-attr]
-        state = after(self._states.get(id), message)
+        before = self._states.get(id)
+        state = after(before, message)
         if id in self._in_flight:
             self._in_flight.pop(id).cancel()
             self._pump()
@@ -179,23 +211,25 @@ class RunnerClient:
             del self._states[id]
         else:
             self._states[id] = state
-        self._settle(id, message, state)
+        self._settle(id, message, before, state)
 
-    def _settle(self, id: int, message: Message, state: State | None) -> None:
+    def _settle(self, id: int, message: Message, before: State | None, state: State | None) -> None:
         """Wake who waits for this."""
         if isinstance(message, Exited):
             exit = self._exits.pop(id, None)
             if exit is not None:
                 exit.set_result(message.exit)
             return
+        if isinstance(message, listening.Arrived):
+            return self._arrivals.arrived(message)
         if state is State.TAKEN:
             return
         answer = self._answers.get(id)
         if isinstance(message, (Failed, Refused)):
             if answer is not None and not answer.done():
-                answer.set_exception(_failure(message))
+                answer.set_exception(failure(message, before is State.ASKING))
         elif answer is not None and not answer.done():
-            answer.set_result(None)
+            answer.set_result(message)
         else:
             self._abandon(id)
 
@@ -225,7 +259,12 @@ class RunnerClient:
 
     def _release(self, id: int) -> None:
         """Our descriptors for `id` are closed."""
-        if self._states.get(id) in (State.RUNNING, State.TAKEN):
+        state = self._states.get(id)
+        if state is State.LISTENING:
+            self._states[id] = State.ENDING
+            self._arrivals.deaf(id)
+            self._tell(Unlisten(id))
+        elif state in (State.RUNNING, State.TAKEN):
             self._tell(Close(id))
         self._channel.release(id)
 
@@ -254,21 +293,7 @@ class RunnerClient:
         waiting: list[asyncio.Future[Any]] = [*self._answers.values(), *self._exits.values()]
         for future in waiting:
             if not future.done():
-                future.set_exception(_gone())
+                future.set_exception(gone())
         self._exits.clear()
         self._states.clear()
         self._in_flight.clear()
-
-
-def _gone() -> PlatformError:
-    """The answer to whoever waits for a runner that is not there."""
-    return PlatformError(Code.UNAVAILABLE, "Your container stopped answering; connect again.")
-
-
-def _failure(message: Failed | Refused) -> PlatformError:
-    """What the runner's no means to the person who asked."""
-    if isinstance(message, Refused):
-        return PlatformError(*_REFUSED[message.reason])
-    text = "".join(mark if mark.isprintable() else "?" for mark in message.message)
-    sentence = f"The program did not start in your container ({text}); check its image and its limits."
-    return PlatformError(_FAILED.get(message.error, Code.INTERNAL), sentence)

@@ -14,7 +14,7 @@ from dataclasses import fields, is_dataclass
 from enum import Enum
 from typing import Any
 
-from gateway.runner import protocol
+from gateway.runner import listening, protocol
 from gateway.runner.protocol import Message, Messages, ProtocolError
 from gateway.sessions import Kind, Pty, Window
 
@@ -208,6 +208,7 @@ _WINDOW = _record(Window, **dict.fromkeys(("columns", "rows", "width", "height")
 _PTY = _record(Pty, term=_text(_NAME_LIMIT), window=_WINDOW, modes=_mapping(_opcode, _number(0, _U32), 256))
 _ENV = _mapping(_text(_NAME_LIMIT, r"[^\0=]+"), _text(_VALUE_LIMIT), _ENV_LIMIT)
 _TOKEN = _text(32, r"[A-Z][A-Z0-9+-]*")
+_ADDRESS = _text(64, r"[0-9A-Za-z.:%_-]*")
 _STATUS = _maybe(_number(0, 255))
 _STREAM = {"id": _ID, "stream": _number(0, 2)}
 _SHAPES: dict[type[Any], dict[str, Reader]] = {
@@ -220,6 +221,15 @@ _SHAPES: dict[type[Any], dict[str, Reader]] = {
     protocol.Close: {"id": _ID},
     protocol.Dial: {"id": _ID, "host": _text(255), "port": _number(0, 65535)},
     protocol.DialUnix: {"id": _ID, "path": _text(_VALUE_LIMIT)},
+    listening.Listen: {"id": _ID, "host": _text(255), "port": _number(0, 65535)},
+    listening.ListenUnix: {"id": _ID, "path": _text(_VALUE_LIMIT)},
+    listening.ListenPrivate: {"id": _ID},
+    listening.Unlisten: {"id": _ID},
+    listening.Accept: {"id": _ID, "arrival": _ID},
+    listening.Decline: {"arrival": _ID},
+    listening.Listening: {"id": _ID, "port": _number(0, 65535), "path": _text(_NAME_LIMIT)},
+    listening.Unlistened: {"id": _ID},
+    listening.Arrived: {"id": _ID, "arrival": _ID, "host": _ADDRESS, "port": _number(0, 65535)},
     protocol.Started: {"id": _ID, "pid": _number(1, 2**31 - 1)},
     protocol.Failed: {"id": _ID, "error": _TOKEN, "message": _text(512)},
     protocol.Exited: {

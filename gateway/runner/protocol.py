@@ -10,7 +10,8 @@ A frame is a u32 (big endian) header length, a JSON header in ASCII, and a raw b
   `Connection` for each SSH connection, with the runner's end of a new socket pair.
 * connection socket (SEQPACKET): the worker asks with `Start`, `Signal`, `Resize`, `Break`, `Close`, `Dial`,
   `DialUnix`; the runner answers a `Start` with `Started` or `Failed`, then once `Exited`; a dial with `Taken`
-  (its descriptor has arrived) and then `Dialed` or `Refused`. The runner sends nothing else.
+  (its descriptor has arrived) and then `Dialed` or `Refused`.
+* listeners, on the same socket: see `listening`. The runner sends nothing else.
 * byte stream: the same frames, each behind a u32 length; no descriptors. `Data`, `Eof`, `Credit` and `Stop`
   carry what the descriptors would have carried: stream 0 towards the runner, 1 and 2 towards the worker.
   Each stream starts with a credit of `WINDOW` bytes.
@@ -23,9 +24,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Union
 
+from gateway.runner.listening import (
+    LISTENS,
+    Accept,
+    Arrived,
+    Decline,
+    Listen,
+    Listening,
+    ListenPrivate,
+    ListenUnix,
+    Unlisten,
+    Unlistened,
+)
 from gateway.sessions import Exit, Kind, Pty, SessionRequest, Window
 
-VERSION = 1
+VERSION = 2
 HEADER_LIMIT = 64 * 1024
 COMMAND_LIMIT = 128 * 1024 - 1  # the kernel's MAX_ARG_STRLEN, less its NUL
 FRAME_LIMIT = 4 + HEADER_LIMIT + COMMAND_LIMIT
@@ -155,21 +168,21 @@ class Exited:
 
 @dataclass(frozen=True)
 class Taken:
-    """A dial's descriptor has left the socket's queue; the answer follows."""
+    """A descriptor for a dial or an arrival has left the socket's queue; the answer follows."""
 
     id: int
 
 
 @dataclass(frozen=True)
 class Dialed:
-    """The dial is connected, and the descriptor that came with it is its other end."""
+    """The connection stands, and the descriptor that came with the request is its other end."""
 
     id: int
 
 
 @dataclass(frozen=True)
 class Refused:
-    """The dial failed; `reason` is one of `REASONS`."""
+    """The dial or the listener failed; `reason` is one of `REASONS`."""
 
     id: int
     reason: str
@@ -211,16 +224,21 @@ class Stop:
 
 # Evaluated, in Python 3.9 too.
 Message = Union[
-    Hello, Connection, Start, Signal, Resize, Break, Close, Dial, DialUnix, Started, Failed, Exited, Taken,
-    Dialed, Refused, Data, Eof, Credit, Stop,
+    Hello, Connection, Start, Signal, Resize, Break, Close, Dial, DialUnix, Listen, ListenUnix, ListenPrivate,
+    Unlisten, Accept, Decline, Started, Failed, Exited, Taken, Dialed, Refused, Listening, Unlistened,
+    Arrived, Data, Eof, Credit, Stop,
 ]  # fmt: skip
+Asked = Union[Start, Dial, DialUnix, Listen, ListenUnix, ListenPrivate, Accept]
 Messages = frozenset[type[Any]]
 
-REASONS = ("denied", "connect_failed", "resource")
+REASONS = ("denied", "connect_failed", "resource", "in_use")
 TO_BROKER: Messages = frozenset({Hello})
 FROM_BROKER: Messages = frozenset({Connection})
-TO_RUNNER: Messages = frozenset({Start, Signal, Resize, Break, Close, Dial, DialUnix})
-TO_WORKER: Messages = frozenset({Started, Failed, Exited, Taken, Dialed, Refused})
+STEERS: Messages = frozenset({Signal, Resize, Break, Close, Unlisten, Decline})
+TO_RUNNER: Messages = frozenset({Start, Dial, DialUnix, *LISTENS, Accept}) | STEERS
+TO_WORKER: Messages = frozenset(
+    {Started, Failed, Exited, Taken, Dialed, Refused, Listening, Unlistened, Arrived}
+)
 STREAMED: Messages = frozenset({Data, Eof, Credit, Stop})
 
 
@@ -228,4 +246,4 @@ def descriptors(message: Message) -> int:
     """How many descriptors travel with `message`."""
     if isinstance(message, Start):
         return 3 if message.pty is None else 1
-    return 1 if isinstance(message, (Connection, Dial, DialUnix)) else 0
+    return 1 if isinstance(message, (Connection, Dial, DialUnix, Accept)) else 0

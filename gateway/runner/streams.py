@@ -10,6 +10,7 @@ import asyncio
 import socket
 from collections.abc import Callable, Sequence
 
+from gateway.runner.listening import Accept
 from gateway.runner.mux import Mux
 from gateway.runner.protocol import TO_WORKER, Close, Dial, DialUnix, Failed, Message, Refused, Start
 
@@ -27,7 +28,7 @@ class StreamChannel:
     def send(self, frame: bytes, message: Message, fds: Sequence[int]) -> None:
         """See Channel."""
         self._mux.send_frame(frame)
-        if isinstance(message, (Start, Dial, DialUnix)):
+        if isinstance(message, (Start, Dial, DialUnix, Accept)):
             if len(fds) == 1:
                 self._mux.carry_socket(message.id, fds[0])
             else:

@@ -4,66 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 
 import pytest
 
 from gateway.errors import Code, PlatformError
 from gateway.runner import client as client_module
 from gateway.runner import codec, packets, protocol
-from gateway.runner.client import MOST_IN_FLIGHT, RunnerClient
-from gateway.runner.protocol import TO_RUNNER, Message
+from gateway.runner.client import MOST_IN_FLIGHT
 from gateway.sessions import Exit, Window
-from tests.support.runner_places import DEADLINE, exec_, pipes, pty, until
-
-
-@dataclass
-class Hostile:
-    """A runner that says what the test tells it to."""
-
-    sock: socket.socket
-    client: RunnerClient
-
-    def say(self, *messages: Message | bytes) -> None:
-        for message in messages:
-            packets.send(self.sock, message if isinstance(message, bytes) else codec.encode(message), ())
-
-    async def hear(self) -> Message:
-        """The next message; its descriptors are closed at once."""
-        while True:
-            try:
-                frame, fds = packets.receive(self.sock)
-            except BlockingIOError:
-                await asyncio.sleep(0.001)
-                continue
-            packets.close_all(fds)
-            assert frame, "the worker hung up"
-            return codec.decode(frame, len(fds), TO_RUNNER)
-
-    def unread(self) -> int:
-        """How many messages lie in the socket; they are taken."""
-        count = 0
-        while True:
-            try:
-                _, fds = packets.receive(self.sock)
-            except BlockingIOError:
-                return count
-            packets.close_all(fds)
-            count += 1
+from tests.support.hostile import Hostile, hostile_runner
+from tests.support.runner_places import DEADLINE, exec_, pty, until
 
 
 @pytest.fixture
 async def hostile() -> AsyncIterator[Hostile]:
-    before = os.listdir("/proc/self/fd")
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    theirs.setblocking(False)
-    made = Hostile(theirs, RunnerClient(ours, pipes))
-    yield made
-    made.client.close()
-    theirs.close()
-    assert os.listdir("/proc/self/fd") == before
+    async with hostile_runner() as made:
+        yield made
 
 
 async def begin(hostile: Hostile) -> tuple[asyncio.Task[object], protocol.Start]:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.runner import codec, packets, protocol
+from gateway.runner import codec, listening, packets, protocol
 from gateway.runner.asked import State, after
 from gateway.runner.protocol import (
     COMMAND_LIMIT,
@@ -60,6 +60,15 @@ messages = st.one_of(
     st.builds(protocol.Close, ids),
     st.builds(protocol.Dial, ids, text, sides),
     st.builds(protocol.DialUnix, ids, text),
+    st.builds(listening.Listen, ids, text, sides),
+    st.builds(listening.ListenUnix, ids, text),
+    st.builds(listening.ListenPrivate, ids),
+    st.builds(listening.Unlisten, ids),
+    st.builds(listening.Accept, ids, ids),
+    st.builds(listening.Decline, ids),
+    st.builds(listening.Listening, ids, sides, text),
+    st.builds(listening.Unlistened, ids),
+    st.builds(listening.Arrived, ids, ids, st.sampled_from(["", "127.0.0.1", "fe80::1%eth0"]), sides),
     st.builds(protocol.Started, ids, ids),
     st.builds(protocol.Failed, ids, tokens, text),
     st.tuples(ids, statuses).map(lambda both: protocol.Exited(both[0], *both[1])),
@@ -166,6 +175,8 @@ def test_a_message_of_the_wrong_direction_is_refused(message: protocol.Message) 
         json.dumps(start(kind="root")).encode(),
         json.dumps(start(pty={"term": "x"})).encode(),
         json.dumps(start(command="x")).encode(),
+        b'{"type":"Arrived","id":1,"arrival":1,"host":"\\u001b[2J","port":1}',
+        b'{"type":"Arrived","id":1,"arrival":0,"host":"","port":1}',
         json.dumps({"type": "Exited", "id": 1, "status": 1, "signal": "HUP", "core_dumped": False}).encode(),
         json.dumps(
             {"type": "Exited", "id": 1, "status": None, "signal": None, "core_dumped": False}
@@ -242,6 +253,11 @@ def test_answers_follow_what_was_asked() -> None:
     assert after(State.DIALLING, protocol.Taken(1)) is State.TAKEN
     assert after(State.TAKEN, protocol.Dialed(1)) is None
     assert after(State.TAKEN, protocol.Refused(1, "denied")) is None
+    assert after(State.ASKING, listening.Listening(1, 80, "")) is State.LISTENING
+    assert after(State.ASKING, protocol.Refused(1, "in_use")) is None
+    assert after(State.LISTENING, listening.Arrived(1, 7, "", 0)) is State.LISTENING
+    assert after(State.ENDING, listening.Arrived(1, 7, "", 0)) is State.ENDING
+    assert after(State.ENDING, listening.Unlistened(1)) is None
 
 
 @given(st.sampled_from([None, *State]), messages)
@@ -251,6 +267,9 @@ def test_nothing_else_is_an_answer(state: State | None, message: protocol.Messag
         State.RUNNING: (protocol.Exited,),
         State.DIALLING: (protocol.Taken,),
         State.TAKEN: (protocol.Dialed, protocol.Refused),
+        State.ASKING: (listening.Listening, protocol.Refused),
+        State.LISTENING: (listening.Arrived,),
+        State.ENDING: (listening.Arrived, listening.Unlistened),
     }
     if not isinstance(message, allowed.get(state, ())):  # type: ignore[arg-type]
         with pytest.raises(ProtocolError):

@@ -1,7 +1,7 @@
 """Obeys one SSH connection: what its worker asks, answered in the words of the protocol.
 
-Owns the connection's executions and dials. Must not know how messages arrive: `packets` brings them with
-descriptors, `stream` without, and both call the same three methods.
+Owns the connection's executions, dials and listeners. Must not know how messages arrive: `packets` brings
+them with descriptors, `stream` without, and both call the same three methods.
 """
 
 from __future__ import annotations
@@ -12,11 +12,14 @@ from collections.abc import Callable, Mapping, Sequence
 
 from gateway.runner.inside.dials import Dialling
 from gateway.runner.inside.executions import Execution
+from gateway.runner.inside.listeners import Listeners
 from gateway.runner.inside.loop import Loop
 from gateway.runner.inside.memory import Memory
 from gateway.runner.inside.resolve import Resolver
 from gateway.runner.inside.spawn import Spawner
+from gateway.runner.listening import LISTENS, Accept, Decline, Unlisten
 from gateway.runner.protocol import (
+    STEERS,
     Break,
     Close,
     Dial,
@@ -53,6 +56,7 @@ class Connection:
         self._world, self._send = world, send
         self._executions: dict[int, Execution] = {}
         self._dials: dict[int, Dialling] = {}
+        self._listeners = Listeners(world.loop, lambda message: self._send(message))
 
     def handle(self, message: Message, fds: Sequence[int]) -> None:
         """Do what the worker asks; `fds` are owned from here on.
@@ -60,7 +64,9 @@ class Connection:
         Raises ProtocolError, with `fds` still the caller's, for an id that is in use.
         """
         _check(fds)
-        if _id(message) in self._executions or _id(message) in self._dials:
+        if isinstance(message, Decline):
+            self._listeners.decline(message.arrival)
+        elif any(_id(message) in known for known in (self._executions, self._dials, self._listeners)):
             self._steer(message)
         elif isinstance(message, Start):
             execution = Execution(self._world.loop, self._world.base, self._world.spawner, self._world.memory)
@@ -69,23 +75,31 @@ class Connection:
                 del self._executions[message.id]
         elif isinstance(message, (Dial, DialUnix)):
             self._dial(message, fds[0])
+        elif isinstance(message, LISTENS):
+            self._listeners.listen(message)
+        elif isinstance(message, Accept):
+            self._listeners.accept(message, fds[0])
 
     def end(self) -> None:
-        """The worker is gone: terminals are hung up, dials given up; nothing is signalled, all is reaped."""
+        """The worker is gone: terminals are hung up, dials and listeners given up; nothing is signalled."""
         self._send = _unheard
         for execution in list(self._executions.values()):
             execution.hang_up()
         for dialling in list(self._dials.values()):
             dialling.cancel()
+        self._listeners.close()
 
     def _steer(self, message: Message) -> None:
         """A message about something that is there."""
-        if isinstance(message, (Start, Dial, DialUnix)):
-            raise ProtocolError(f"the id {message.id} is in use")
-        execution = self._executions.get(_id(message))
+        id = _id(message)
+        if type(message) not in STEERS:
+            raise ProtocolError(f"the id {id} is in use")
+        execution = self._executions.get(id)
         if execution is None:
-            if isinstance(message, Close):
-                self._dials[message.id].give_up()
+            if isinstance(message, Unlisten) and id in self._listeners:
+                self._listeners.unlisten(id)
+            elif isinstance(message, Close) and id in self._dials:
+                self._dials[id].give_up()
             return
         if isinstance(message, Signal):
             execution.signal(message.name)
@@ -127,8 +141,8 @@ def _check(fds: Sequence[int]) -> None:
 
 
 def _id(message: Message) -> int:
-    """What a worker's message is about; all of them have an id."""
-    assert not isinstance(message, (Hello, BrokerConnection))
+    """What a worker's message is about; all others of them have an id."""
+    assert not isinstance(message, (Hello, BrokerConnection, Decline))
     return message.id
 
 

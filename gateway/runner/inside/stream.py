@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 from gateway.runner import packets
 from gateway.runner.inside.connection import Connection, World
+from gateway.runner.listening import Accept
 from gateway.runner.mux import Mux
 from gateway.runner.protocol import (
     TO_RUNNER,
@@ -39,7 +40,7 @@ class StreamServed:
         """Do what the worker asks, with descriptors made here."""
         if isinstance(message, Close):
             self._mux.drop(message.id)
-        if not isinstance(message, (Start, Dial, DialUnix)):
+        if not isinstance(message, (Start, Dial, DialUnix, Accept)):
             self._connection.handle(message, ())
             return
         theirs = self._pipes(message.id) if descriptors(message) == 3 else self._socket(message.id)
