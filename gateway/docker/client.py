@@ -6,6 +6,7 @@ Errors are told apart by type and HTTP status, never by their text, which is onl
 
 from __future__ import annotations
 
+import http.client
 import socket
 import threading
 from collections.abc import Iterator
@@ -35,12 +36,16 @@ class Client:
         self._api: Any = None
 
     def api(self) -> Any:
-        """The SDK's low-level client, its API version agreed with the engine. Raises the SDK's exceptions."""
+        """The SDK's low-level client, its API version agreed with the engine. Raises the SDK's exceptions.
+
+        Agreed anew with an engine that was upgraded: a new one refuses versions that the old one spoke.
+        """
         address = {"base_url": self._base_url} if self._base_url else docker.utils.kwargs_from_env()
-        _knock(address.get("base_url", docker.constants.DEFAULT_UNIX_SOCKET), self._seconds)
+        offered = _knock(address.get("base_url", docker.constants.DEFAULT_UNIX_SOCKET), self._seconds)
         known = self._api
-        if known is not None:
+        if known is not None and offered in (None, known.api_version):
             return known
+        self._drop(known)
         # Not under the lock: behind a silent engine each caller waits its own time, not everyone's in turn.
         made = docker.APIClient(**address, version="auto", timeout=self._seconds, max_pool_size=20)
         with self._lock:
@@ -52,22 +57,33 @@ class Client:
 
     def close(self) -> None:
         """Drop the connections; a later call makes new ones."""
+        self._drop(self._api)
+
+    def _drop(self, known: Any) -> None:
         with self._lock:
-            if self._api is not None:
+            if known is not None and known is self._api:
                 self._api.close()
                 self._api = None
 
 
-def _knock(address: str, seconds: float) -> None:
-    """Raise OSError at once when nothing listens on the engine's unix socket.
+def _knock(address: str, seconds: float) -> str | None:
+    """The API version that the engine on a unix socket offers now; None when it does not say, or is remote.
 
-    The SDK (7.2) finds out too, but leaves its own socket open every time.
+    Raises OSError at once when nothing listens there: the SDK (7.2) finds out too, but leaves its own socket
+    open every time. Source: Docker Engine API, `GET /_ping`.
     """
-    if address.startswith(("unix:", "http+unix:")):
-        path = "/" + address.partition(":")[2].lstrip("/")
-        with socket.socket(socket.AF_UNIX) as line:
-            line.settimeout(seconds)
-            line.connect(path)
+    if not address.startswith(("unix:", "http+unix:")):
+        return None
+    with socket.socket(socket.AF_UNIX) as line:
+        line.settimeout(seconds)
+        line.connect("/" + address.partition(":")[2].lstrip("/"))
+        connection = http.client.HTTPConnection("localhost")
+        connection.sock = line
+        try:
+            connection.request("GET", "/_ping")
+            return connection.getresponse().getheader("Api-Version")
+        except http.client.HTTPException as error:
+            raise ConnectionError("what answers does not speak HTTP") from error
 
 
 @contextmanager

@@ -12,9 +12,10 @@ import pytest
 from gateway.docker import firewall
 from gateway.docker.backend import DockerBackend
 from gateway.docker.firewall import Firewall
+from gateway.docker.naming import resource_name
 from gateway.errors import Code, PlatformError
 from tests.contract.backend_contract import DEADLINE, GRACE, ignore, listening
-from tests.support.docker_world import DockerWorld
+from tests.support.docker_world import DockerWorld, docker
 from tests.support.engine_proxy import EngineProxy
 
 CALLS: dict[str, Callable[[DockerWorld], Awaitable[object]]] = {
@@ -114,6 +115,32 @@ async def test_an_end_while_the_engine_was_away_is_told_when_it_is_back(
     async with asyncio.timeout(5):
         while any(thread.name == "container-ends" for thread in threading.enumerate()):
             await asyncio.sleep(0.02)
+
+
+@pytest.mark.parametrize("restarted", [True, False], ids=["restarted", "kept"])
+async def test_an_engine_of_another_version_is_spoken_to_in_it(
+    docker_world: DockerWorld, proxy: EngineProxy, restarted: bool
+) -> None:
+    """Upgraded past what was agreed, and back; its containers ended with it, or `live-restore` kept them."""
+    await proxy.open()
+    made = await docker_world.backend.start(docker_world.spec(), ignore)
+    async with listening(docker_world.backend) as ends:
+        for version in ("1.53", "1.41"):
+            await proxy.cut()
+            if restarted:
+                await docker_world.end(1)
+                await asyncio.to_thread(docker, "wait", resource_name(docker_world.instance, 1))
+            proxy.become(version)
+            await proxy.open()
+            assert (await docker_world.backend.facts()).api == tuple(map(int, version.split(".")))
+            again = await docker_world.backend.start(docker_world.spec(), ignore)
+            assert (again.container_id == made.container_id) is not restarted
+            made = again
+            if restarted:
+                assert (await asyncio.wait_for(ends.get(), DEADLINE)).workspace_id == 1
+        await docker_world.backend.stop(1, GRACE)
+        assert (await asyncio.wait_for(ends.get(), DEADLINE)).workspace_id == 1
+        assert ends.empty()
 
 
 async def test_listens_before_there_is_an_engine(docker_world: DockerWorld, proxy: EngineProxy) -> None:

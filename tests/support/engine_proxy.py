@@ -1,4 +1,4 @@
-"""Stands between a client and the engine, and misbehaves when told: gone, or silent.
+"""Stands between a client and the engine, and misbehaves when told: gone, silent, or of another version.
 
 Owns a unix socket. The real engine, which others share, is never touched.
 """
@@ -7,9 +7,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
+from collections.abc import Callable
 from pathlib import Path
 
 ENGINE = "/var/run/docker.sock"
+SPOKEN = "1.41"
+"""The API version of the engine that tests run on."""
+_UNSPOKEN = b"9.99"
+_ASKED = re.compile(rb"(?<= /v)\d\.\d\d(?=/\S* HTTP/1)")
+_OFFERED = re.compile(rb'(?<=Api-Version: )\d\.\d\d|(?<="ApiVersion":")\d\.\d\d')
 
 
 class EngineProxy:
@@ -20,6 +27,7 @@ class EngineProxy:
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
         self._silent = False
+        self._speaks = SPOKEN
         self.address = f"unix://{path}"
 
     async def open(self) -> None:
@@ -32,6 +40,14 @@ class EngineProxy:
         """Accept from now, and never answer."""
         await self.open()
         self._silent = True
+
+    def become(self, version: str) -> None:
+        """Speak this API version alone from now, of as many digits as the engine's; as an upgrade would.
+
+        Real engines speak a range: 29 speaks 1.44 to 1.53 (docs.docker.com/reference/api/engine).
+        """
+        assert len(version) == len(SPOKEN)
+        self._speaks = version
 
     async def cut(self) -> None:
         """Break every connection and be gone, as an engine that was stopped."""
@@ -53,18 +69,28 @@ class EngineProxy:
                 return
             answers, engine = await asyncio.open_unix_connection(ENGINE)
             self._writers.add(engine)
-            await asyncio.gather(_copy(reader, engine), _copy(answers, writer))
+            await asyncio.gather(_copy(reader, engine, self._ask), _copy(answers, writer, self._answer))
         finally:
             for end in (writer, engine):
                 if end is not None:
                     self._writers.discard(end)
                     end.close()
 
+    def _ask(self, data: bytes) -> bytes:
+        """A request in our version is in the engine's; one in another is one that the engine refuses."""
+        ours = self._speaks.encode()
+        return _ASKED.sub(lambda found: SPOKEN.encode() if found[0] == ours else _UNSPOKEN, data)
 
-async def _copy(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+    def _answer(self, data: bytes) -> bytes:
+        return _OFFERED.sub(self._speaks.encode(), data)
+
+
+async def _copy(
+    source: asyncio.StreamReader, sink: asyncio.StreamWriter, change: Callable[[bytes], bytes]
+) -> None:
     with contextlib.suppress(OSError):
         while data := await source.read(65536):
-            sink.write(data)
+            sink.write(change(data))
             await sink.drain()
     with contextlib.suppress(OSError):
         sink.close()
