@@ -22,6 +22,13 @@
    whose node exists there: what a program sees is then what the container was really given. */
 
 #define _GNU_SOURCE
+#include <features.h>
+/* From 2.38 on glibc's headers turn strtol and sscanf into symbols of C23, which the containers' older
+   glibc does not have. */
+#undef __GLIBC_USE_C2X_STRTOL
+#undef __GLIBC_USE_C23_STRTOL
+#define __GLIBC_USE_C2X_STRTOL 0
+#define __GLIBC_USE_C23_STRTOL 0
 #include <dlfcn.h>
 #include <limits.h>
 #include <stdatomic.h>
