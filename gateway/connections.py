@@ -16,6 +16,7 @@ from datetime import datetime
 from typing import Protocol
 
 from gateway.errors import Code, PlatformError
+from gateway.keyoptions import PLAIN, KeyOptions
 from gateway.store import LiveConnection, LiveSession
 from gateway.users import Account
 from gateway.verbs import Evidence
@@ -28,7 +29,7 @@ LONGEST_DIGEST = 64
 MOST_REMEMBERED = 100_000
 """Session ids that no other connection may have: a worker that kept evidence could use it again else."""
 
-Proves = Callable[[bytes, str, bytes, bytes, bytes], bool]
+Proves = Callable[[bytes, str, bytes, bytes, bytes, KeyOptions], bool]
 
 
 class Peer(Protocol):
@@ -55,6 +56,11 @@ class Connection:
     entered: bool = False
     """Whether it was given a line to the runner: only then do its sessions end with the container."""
     channels: dict[str, LiveSession] = field(default_factory=dict)
+
+    @property
+    def address(self) -> str:
+        """Where the client is, without her port."""
+        return self.peer.rpartition(":")[0].removeprefix("[").removesuffix("]")
 
 
 class Connections:
@@ -101,13 +107,15 @@ class Connections:
         connection.session_id = digest
         return True
 
-    def authenticate(self, worker: Peer, evidence: Evidence, account: Account | None) -> Connection:
+    def authenticate(
+        self, worker: Peer, evidence: Evidence, account: Account | None, now: datetime
+    ) -> Connection:
         """Check the evidence and give the connection its ticket.
 
         Raises DENIED, always with the same words, when anything is amiss: an unknown, disabled or
-        other user, a key that is not hers, a signature that does not hold or is not over this
-        connection's session id, a second attempt on a connection. Raises QUOTA_EXCEEDED for one
-        connection too many of one user.
+        other user, a key that is not hers or not to be used now or from there, a signature that does not
+        hold or is not over this connection's session id, a second ticket of a connection. Raises
+        QUOTA_EXCEEDED for one connection too many of one user.
         """
         connection = self._by_id.get(evidence.connection)
         if connection is None or connection.worker is not worker or connection.ticket:
@@ -116,7 +124,10 @@ class Connections:
             raise _denied()
         fingerprint = account.keys.get(evidence.key)
         claim = (evidence.user, evidence.key, evidence.signed, evidence.signature)
-        if fingerprint is None or not self._proves(connection.session_id, *claim):
+        options = account.options.get(evidence.key, PLAIN)
+        if fingerprint is None or options.refusal(connection.address, now) is not None:
+            raise _denied()
+        if not self._proves(connection.session_id, *claim, options):
             raise _denied()
         if sum(other.user_id == account.user_id for other in self) >= MOST_OF_A_USER:
             raise PlatformError(

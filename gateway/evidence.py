@@ -10,6 +10,8 @@ import asyncssh
 from asyncssh.packet import PacketDecodeError, SSHPacket
 from asyncssh.public_key import decode_ssh_public_key
 
+from gateway.keyoptions import PLAIN, KeyOptions
+
 _USERAUTH_REQUEST = 50
 _ACCEPTED = frozenset(
     (
@@ -26,12 +28,25 @@ _ACCEPTED = frozenset(
 """Signature algorithms. asyncssh would verify more: SHA-1 (RFC 8332), and names of other vendors."""
 
 
-def proves(session_id: bytes, user: str, key: bytes, signed: bytes, signature: bytes) -> bool:
+_VERIFIED = 4
+"""Flag of a security key that has seen a PIN or a finger (FIDO2, `UV`; OpenSSH's PROTOCOL.u2f)."""
+_COUNTED = 5
+"""Bytes behind a security key's signature: the flags, and a counter that sshd does not judge either."""
+
+
+def proves(
+    session_id: bytes,
+    user: str,
+    key: bytes,
+    signed: bytes,
+    signature: bytes,
+    options: KeyOptions = PLAIN,
+) -> bool:
     """Whether `signed` is this session's request of `user` to log in with `key`, and `signature` is over it.
 
-    Every part is checked: the session id, the user name, the service, the method, and that the key
-    and the signature algorithm named inside are the ones used. Nothing that a hostile worker sends
-    raises.
+    Every part is checked: the session id, the user name, the service, the method, that the key and the
+    signature algorithm named inside are the ones used, and what a security key says of the person at it.
+    Nothing that a hostile worker sends raises.
     """
     try:
         packet = SSHPacket(signed)
@@ -48,5 +63,9 @@ def proves(session_id: bytes, user: str, key: bytes, signed: bytes, signature: b
         return False
     if blob != key or algorithm != named or named not in _ACCEPTED or not session_id:
         return False
-    public.set_touch_required(True)
-    return public.verify(signed, signature)
+    public.set_touch_required(options.touch)
+    return public.verify(signed, signature) and (not options.verify or _verified(named, signature))
+
+
+def _verified(algorithm: bytes, signature: bytes) -> bool:
+    return algorithm.startswith(b"sk-") and bool(signature[-_COUNTED] & _VERIFIED)

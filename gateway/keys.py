@@ -11,11 +11,12 @@ import base64
 import binascii
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import NoReturn
 
 from gateway.errors import Code, PlatformError
+from gateway.keyoptions import PLAIN, KeyOptions, split
 
 _RSA_BITS = (3072, 8192)
 _LONGEST_LINE = 16384
@@ -111,6 +112,7 @@ class PublicKey:
     type: str
     blob: bytes
     comment: str = ""
+    options: KeyOptions = PLAIN
 
     @property
     def fingerprint(self) -> str:
@@ -120,22 +122,43 @@ class PublicKey:
 
     @classmethod
     def parse(cls, line: str) -> PublicKey:
-        """One line of a .pub file, without options. Raises INVALID, never quoting the line."""
-        words = line.strip().split(None, 2)
+        """One line of a .pub or authorized_keys file. Raises INVALID, never quoting the line."""
         if line.lstrip().startswith("-----BEGIN") or "PRIVATE KEY" in line:
             _refuse("This is a private key; keep it to yourself and give the .pub file beside it.")
+        words = line.strip().split(None, 2)
         if len(line) > _LONGEST_LINE or len(words) < 2:
             _refuse(f"This is not a public key line; give one line of a .pub file: {_ACCEPTED}.")
-        kind, encoded, comment = words[0], words[1], words[2] if len(words) == 3 else ""
-        if kind not in _TYPES:
-            _refuse_type(kind, line)
-        blob = _decode(encoded)
+        if words[0] not in _TYPES and any(f" {known} " in f" {line} " for known in _TYPES):
+            options, rest = split(line.strip())
+            return cls._of(rest.split(None, 2)).with_options(KeyOptions.parse(options))
+        return cls._of(words)
+
+    @classmethod
+    def of_blob(cls, blob: bytes) -> PublicKey:
+        """A key as it is on the wire. Raises INVALID for one that could not be added."""
         reader = _Blob(blob)
-        if reader.string() != kind.encode():
-            _refuse("The key's type and its content disagree; copy the line from the .pub file again.")
+        kind = reader.string().decode("ascii", "replace")
+        if kind not in _TYPES:
+            _refuse_type(kind)
         _TYPES[kind](reader)
         reader.end()
-        return cls(kind, blob, comment[:_LONGEST_COMMENT])
+        return cls(kind, blob)
+
+    @classmethod
+    def _of(cls, words: list[str]) -> PublicKey:
+        kind, encoded = words[0] if words else "", words[1] if len(words) > 1 else ""
+        if kind not in _TYPES:
+            _refuse_type(kind)
+        blob = _decode(encoded)
+        if _Blob(blob).string() != kind.encode():
+            _refuse("The key's type and its content disagree; copy the line from the .pub file again.")
+        return replace(cls.of_blob(blob), comment=(words[2] if len(words) == 3 else "")[:_LONGEST_COMMENT])
+
+    def with_options(self, options: KeyOptions) -> PublicKey:
+        """The same key with options. Raises INVALID for those of security keys on another."""
+        if not self.type.startswith("sk-") and (options.verify or not options.touch):
+            _refuse("Only a security key (sk-...) knows no-touch-required and verify-required; leave it out.")
+        return replace(self, options=options)
 
 
 def parse_keys(text: str) -> list[PublicKey]:
@@ -160,11 +183,9 @@ def _parse_numbered(number: int, line: str) -> PublicKey:
         raise PlatformError(error.code, f"Key {number}: {error.message}") from None
 
 
-def _refuse_type(kind: str, line: str) -> NoReturn:
+def _refuse_type(kind: str) -> NoReturn:
     if kind.endswith("-cert-v01@openssh.com"):
         _refuse("This is a certificate; give the plain public key (the .pub file without -cert).")
-    if any(f" {known} " in f" {line} " for known in _TYPES):
-        _refuse("Options before the key are not supported; give the line from the key's type onwards.")
     _refuse(f"This type of key is not accepted; use {_ACCEPTED}.")
 
 
@@ -184,3 +205,4 @@ class StoredKey:
     fingerprint: str
     comment: str
     added_at: datetime
+    options: KeyOptions = PLAIN

@@ -23,6 +23,8 @@ from gateway.workers import Workers
 LOOK_EVERY = 0.1
 """Seconds between looks at the store, which cost microseconds when nothing has changed."""
 LEASES_EVERY = 1.0
+JUDGE_EVERY = 1.0
+"""Seconds between looks for connections whose key has expired."""
 INVENTORY_EVERY = 30.0
 PURGE_EVERY = 3600.0
 LIMITS_EVERY = 60.0
@@ -59,6 +61,7 @@ class Overseer:
             group.create_task(self._every(LOOK_EVERY, self._look))
             group.create_task(self._every(LOOK_EVERY, self._show))
             group.create_task(self._every(LOOK_EVERY, self._wishes.grant))
+            group.create_task(self._every(JUDGE_EVERY, self._judge))
             group.create_task(self._every(LEASES_EVERY, self._parts.settling.settle_leases))
             group.create_task(self._every(INVENTORY_EVERY, self._inventory))
             group.create_task(self._every(LIMITS_EVERY, self._parts.limiting.limit_all))
@@ -110,6 +113,9 @@ class Overseer:
         self._workers.push(changed, gone)
         if changed or gone:
             note("accounts", changed=[account.name for account in changed], gone=gone)
+
+    async def _judge(self) -> None:
+        self._reception.judge()
 
     async def _show(self) -> None:
         shown = self._connections.shown()

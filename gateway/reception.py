@@ -17,6 +17,7 @@ from gateway.broker import Broker
 from gateway.connections import Connection, Connections, Peer
 from gateway.errors import Code, PlatformError
 from gateway.journal import explain, note
+from gateway.keyoptions import PLAIN
 from gateway.messages import MessageError
 from gateway.store import LiveSession
 from gateway.users import Account
@@ -102,7 +103,7 @@ class Reception:
         return True
 
     def judge(self) -> None:
-        """End the connections of users who are gone, are disabled, or lost the key that they used."""
+        """End the connections of users who are gone, are disabled, or may not use their key any more."""
         for connection in self._connections:
             account = self.accounts.get(connection.user)
             if account is None or account.user_id != connection.user_id:
@@ -112,6 +113,9 @@ class Reception:
             elif connection.key not in account.keys:
                 reason = "The key that you logged in with was removed."
             else:
+                options = account.options.get(connection.key, PLAIN)
+                reason = options.refusal(connection.address, self._now()) or ""
+            if not reason:
                 continue
             note("connection_revoked", connection=connection.id, user=connection.user, reason=reason)
             self._connections.revoke(connection)
@@ -120,7 +124,7 @@ class Reception:
     def _authenticate(self, worker: Peer, evidence: verbs.Evidence) -> None:
         account = self.accounts.get(evidence.user)
         try:
-            connection = self._connections.authenticate(worker, evidence, account)
+            connection = self._connections.authenticate(worker, evidence, account, self._now())
         except PlatformError as error:
             name = evidence.user[:LONGEST_NAME]
             note("login_refused", connection=evidence.connection, user=name, code=error.code.value)

@@ -6,11 +6,12 @@ Owns the values. Must not know where they are stored nor how a signature is chec
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from gateway.errors import Code, PlatformError
+from gateway.keyoptions import KeyOptions
 from gateway.keys import PublicKey
 
 # How long the files of a removed user are kept.
@@ -58,7 +59,7 @@ class Group:
 class Account:
     """What the front door needs of one user: `keys` maps key blobs (RFC 4253 section 6.6) to fingerprints.
 
-    `sessions` is the most that she may have open at once.
+    `sessions` is the most that she may have open at once, `options` those of keys that have any.
     """
 
     user_id: int
@@ -66,6 +67,7 @@ class Account:
     enabled: bool
     keys: dict[bytes, str]
     sessions: int = 200
+    options: Mapping[bytes, KeyOptions] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -239,3 +239,9 @@ def m007_workspaces(db: Database) -> None:
 def m008_drained(db: Database) -> None:
     """Why an operator wants a device granted to nobody; null: granted."""
     db.execute("alter table device add column drained text")
+
+
+@migrations()
+def m010_key_options(db: Database) -> None:
+    """Options of keys as sshd writes them; an empty text: none."""
+    db.execute("alter table key add column options text not null default ''")

@@ -1,6 +1,6 @@
-"""Users and their keys in the database.
+"""Users in the database.
 
-Owns who exists, who is enabled and which key is whose. Must not check a signature nor touch a file.
+Owns who exists and who is enabled. Must not check a signature nor touch a file.
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ from contextlib import suppress
 from datetime import datetime
 
 from gateway.errors import Code, PlatformError
-from gateway.keys import PublicKey, StoredKey
-from gateway.sqlite.quotas import Quotas
-from gateway.sqlite.rows import instant, stamp, user_of
+from gateway.keyoptions import KeyOptions
+from gateway.keys import PublicKey
+from gateway.sqlite.keys import Keys
+from gateway.sqlite.rows import stamp, user_of
 from gateway.users import RETENTION, Account, NewUser, SiteAccount, User, numbers, overlapping
 
 
@@ -20,7 +21,7 @@ class _Undo(Exception):
     """Ends a transaction that is to leave nothing."""
 
 
-class Users(Quotas):
+class Users(Keys):
     """The people's part of the store."""
 
     def add_user(
@@ -154,72 +155,22 @@ class Users(Quotas):
     def accounts(self) -> list[Account]:
         """Every user who is not removed, disabled ones included, with her keys."""
         keys: dict[int, dict[bytes, str]] = {}
+        options: dict[int, dict[bytes, KeyOptions]] = {}
         with self._db.read():
-            for row in self._db.rows("select user_id, blob, fingerprint from key"):
+            for row in self._db.rows("select user_id, blob, fingerprint, options from key"):
                 keys.setdefault(row["user_id"], {})[row["blob"]] = row["fingerprint"]
+                if row["options"]:
+                    options.setdefault(row["user_id"], {})[row["blob"]] = KeyOptions.parse(row["options"])
             users = self.users()
             most = self._values_of("sessions", [user.id for user in users])
         return [
-            Account(user.id, user.name, user.enabled, keys.get(user.id, {}), most[user.id]) for user in users
-        ]
-
-    def add_keys(self, name: str, keys: Sequence[PublicKey], actor: str, now: datetime) -> list[PublicKey]:
-        """Those of `keys` that are new to her; all are added, or none.
-
-        One key is one person's: raises CONFLICT when it is somebody else's, and NOT_FOUND for no such user.
-        """
-        with self._db.write():
-            user = self._user(name)
-            return [key for key in keys if self._add_key(user, key, actor, now)]
-
-    def _add_key(self, user: User, key: PublicKey, actor: str, now: datetime) -> bool:
-        holder = self._db.row("select user_id from key where fingerprint = ?", key.fingerprint)
-        if holder and holder["user_id"] != user.id:
-            raise PlatformError(
-                Code.CONFLICT,
-                f"The key {key.fingerprint} is another user's; one key is one person's."
-                f" Make another for {user.name} with: ssh-keygen -t ed25519",
+            Account(
+                each.id,
+                each.name,
+                each.enabled,
+                keys.get(each.id, {}),
+                most[each.id],
+                options.get(each.id, {}),
             )
-        if holder:
-            return False
-        self._db.insert(
-            "key",
-            {
-                "fingerprint": key.fingerprint,
-                "user_id": user.id,
-                "type": key.type,
-                "blob": key.blob,
-                "comment": key.comment,
-                "added_at": stamp(now),
-            },
-        )
-        self._event(now, actor, "key add", user.name, after={"fingerprint": key.fingerprint})
-        return True
-
-    def keys(self, name: str | None = None) -> list[StoredKey]:
-        """The keys of one user, or of everybody, by user. Raises NOT_FOUND for no such user."""
-        wanted = None if name is None else self._user(name).id
-        rows = self._db.rows(
-            "select key.*, user.name from key join user on user.id = key.user_id"
-            " where ?1 is null or user_id = ?1 order by user.name, added_at, fingerprint",
-            wanted,
-        )
-        return [
-            StoredKey(row["name"], row["type"], row["fingerprint"], row["comment"], instant(row["added_at"]))
-            for row in rows
+            for each in users
         ]
-
-    def remove_key(self, fingerprint: str, actor: str, now: datetime) -> str:
-        """Drop a key; the broker notices and ends its sessions. Whose it was. Raises NOT_FOUND."""
-        with self._db.write():
-            row = self._db.row(
-                "select user.name from key join user on user.id = key.user_id where fingerprint = ?",
-                fingerprint,
-            )
-            if row is None:
-                raise PlatformError(
-                    Code.NOT_FOUND, f"There is no key {fingerprint!r}; see: gpuadmin key list"
-                )
-            self._db.change("delete from key where fingerprint = ?", fingerprint)
-            self._event(now, actor, "key remove", row["name"], before={"fingerprint": fingerprint})
-            return str(row["name"])

@@ -10,6 +10,7 @@ import statistics
 import subprocess
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -50,6 +51,31 @@ def test_a_live_session_ends_within_five_seconds_and_says_why(home: House, bob: 
         assert session.returncode == 255
         assert b"gpu-gateway: " in stderr
         assert any(word in stderr for word in (b"disabled", b"removed"))
+    assert b"Permission denied" in bob.ssh("true").stderr
+
+
+def _limit(home: House, person: Person, options: str) -> None:
+    before = len(home.events())
+    home.admin("key", "add", person.name, "-", stdin=f"{options} {person.public_key.read_text()}")
+    wait_for(lambda: home.heard_of(person.name, before), "the key's options in the gateway")
+
+
+def test_a_key_is_good_from_its_addresses_and_its_session_ends_when_it_expires(
+    home: House, bob: Person
+) -> None:
+    """`from=` and `expiry-time=`, as in authorized_keys; and unlike sshd, an open session ends as well."""
+    _limit(home, bob, 'from="192.0.2.0/24"')
+    refused = bob.ssh("true")
+    assert (refused.returncode, refused.stdout) == (255, b"")
+    assert b"Permission denied" in refused.stderr
+    _limit(home, bob, 'from="192.0.2.0/24,127.0.0.*"')
+    assert bob.ssh("echo in").stdout == b"in\n"
+    with _open(bob) as session:
+        end = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=2)
+        _limit(home, bob, f'expiry-time="{end:%Y%m%d%H%M%S}Z"')
+        _, stderr = session.communicate(timeout=30)
+        assert datetime.now(UTC) >= end
+        assert b"gpu-gateway: The key that you logged in with has expired" in stderr
     assert b"Permission denied" in bob.ssh("true").stderr
 
 

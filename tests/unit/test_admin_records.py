@@ -19,6 +19,11 @@ from gateway.devices import DeviceRequest
 from gateway.sqlite.store import Store
 from tests.support.stores import NOW, add_people, gpu, key_line, open_store
 
+SECURITY_KEY = (
+    "sk-ssh-ed25519@openssh.com AAAAGnNrLXNzaC1lZDI1NTE5QG9wZW5zc2guY29tAAAAIGtra2tra2tra2tra2tra2tra2tr"
+    "a2tra2tra2tra2trAAAABHNzaDo= key"
+)
+
 Gpuadmin = Callable[..., Result]
 
 
@@ -107,6 +112,42 @@ def test_keys(gpuadmin: Gpuadmin, store: Store, tmp_path: Path) -> None:
     latin = tmp_path / "latin.pub"
     latin.write_bytes(key_line("latin").encode() + b" caf\xe9\n")
     done(gpuadmin("key", "add", "alice", str(latin)))
+
+
+def test_options_of_keys(gpuadmin: Gpuadmin, store: Store) -> None:
+    add_people(store, "alice")
+    (plain,) = listed(gpuadmin("key", "list", "alice", "--json"))
+    assert (plain["options"], plain["expires_at"]) == ("", None)
+    text = 'expiry-time="20270331Z",from="10.0.0.0/8"'
+    said = done(
+        gpuadmin("key", "add", "alice", "-", stdin=f"{text} {key_line('alice')}\n{key_line('new')}\n")
+    )
+    assert [line.partition(" ")[2] for line in said.splitlines()] == ["has other options now.", "was added."]
+    limited, new = listed(gpuadmin("key", "list", "alice", "--json"))
+    assert (limited["fingerprint"], new["options"]) == (plain["fingerprint"], "")
+    assert limited["options"] == 'from="10.0.0.0/8",expiry-time="20270331000000Z"'
+    assert limited["expires_at"] == "2027-03-31T00:00:00Z"
+    assert limited["options"] in done(gpuadmin("key", "list"))
+    refused(gpuadmin("key", "add", "alice", "-", stdin=f"restrict {key_line('c')}"), 2, "'restrict' is not")
+    assert "was there already" in done(gpuadmin("key", "add", "alice", "-", stdin=key_line("new")))
+    (account,) = store.accounts()
+    assert [str(options) for options in account.options.values()] == [limited["options"]]
+
+
+def test_a_key_is_replaced_in_one_step_or_not_at_all(gpuadmin: Gpuadmin, store: Store) -> None:
+    add_people(store, "alice", "bob")
+    (old,) = listed(gpuadmin("key", "list", "alice", "--json"))
+    rotate = ("key", "rotate", "alice", old["fingerprint"], "-")
+    refused(gpuadmin(*rotate, stdin=key_line("bob")), 1, "another user's")
+    refused(gpuadmin(*rotate, stdin=key_line("alice")), 1, "already")
+    refused(gpuadmin(*rotate, stdin=f"{key_line('x')}\n{key_line('y')}"), 2, "one new key")
+    refused(gpuadmin("key", "rotate", "bob", old["fingerprint"], "-", stdin=key_line("x")), 1, "of bob")
+    assert listed(gpuadmin("key", "list", "alice", "--json")) == [old]
+    done(gpuadmin(*rotate, stdin=f"verify-required {SECURITY_KEY}"))
+    (new,) = listed(gpuadmin("key", "list", "alice", "--json"))
+    assert (new["options"], new["type"]) == ("verify-required", "sk-ssh-ed25519@openssh.com")
+    verbs = [row["verb"] for row in store._db.rows("select verb from event order by id desc limit 2")]
+    assert sorted(verbs) == ["key add", "key remove"]
 
 
 def test_a_grant_and_what_lists_it(gpuadmin: Gpuadmin, store: Store) -> None:

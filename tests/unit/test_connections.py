@@ -10,10 +10,11 @@ from gateway import connections as limits
 from gateway.connections import Connection, Connections
 from gateway.errors import Code, PlatformError
 from gateway.evidence import proves
+from gateway.keyoptions import KeyOptions
 from gateway.store import LiveSession
 from gateway.users import Account
 from gateway.verbs import Evidence
-from tests.support.keys import AnyKey, Key, every_kind, evidence, fingerprint, request
+from tests.support.keys import AnyKey, Key, SecurityKey, every_kind, evidence, fingerprint, request
 from tests.support.stores import NOW
 
 ALICE, BOB = Key("ssh-ed25519"), Key("ssh-ed25519")
@@ -50,7 +51,7 @@ class House:
         """A connection of alice's."""
         connection = self.keyed(session_id)
         told = evidence(connection.id, session_id, "alice", ALICE)
-        return self.connections.authenticate(self.worker, told, account(1, "alice", ALICE))
+        return self.connections.authenticate(self.worker, told, account(1, "alice", ALICE), NOW)
 
 
 @pytest.fixture
@@ -62,7 +63,7 @@ def denied(house: House, told: Evidence, known: Account | None, worker: Worker |
     """The evidence is refused, in words that do not say why, and nothing comes of it."""
     before = list(house.connections)
     with pytest.raises(PlatformError) as caught:
-        house.connections.authenticate(worker or house.worker, told, known)
+        house.connections.authenticate(worker or house.worker, told, known, NOW)
     assert (caught.value.code, caught.value.message) == (Code.DENIED, "Permission denied.")
     assert list(house.connections) == before
 
@@ -72,7 +73,7 @@ def test_evidence_gives_a_ticket_that_only_its_worker_may_use(house: House, kind
     key, connection = every_kind()[kind], house.keyed(b"1" * 32)
     known = account(7, "alice", BOB, key)
     told = evidence(connection.id, b"1" * 32, "alice", key)
-    assert house.connections.authenticate(house.worker, told, known) is connection
+    assert house.connections.authenticate(house.worker, told, known, NOW) is connection
     assert (connection.user_id, connection.user, connection.key) == (7, "alice", key.blob)
     assert connection.fingerprint == fingerprint(key)
     assert len(connection.ticket) >= 32
@@ -202,8 +203,42 @@ def test_data_that_is_cut_anywhere_is_refused(house: House) -> None:
         cut = Evidence(connection.id, "alice", ALICE.blob, whole[:size], ALICE.sign(whole[:size]))
         denied(house, cut, account(1, "alice", ALICE))
     assert house.connections.authenticate(
-        house.worker, evidence(connection.id, b"1" * 32, "alice", ALICE), account(1, "alice", ALICE)
+        house.worker, evidence(connection.id, b"1" * 32, "alice", ALICE), account(1, "alice", ALICE), NOW
     )
+
+
+def test_a_key_is_good_only_from_where_and_until_when_its_options_say(house: House) -> None:
+    connection = house.keyed(b"1" * 32)
+    told = evidence(connection.id, b"1" * 32, "alice", ALICE)
+    known = account(1, "alice", ALICE)
+    for text in ('from="198.51.100.0/24"', 'expiry-time="20261123150000Z"'):
+        denied(house, told, replace(known, options={ALICE.blob: KeyOptions.parse(text)}))
+    other = KeyOptions.parse('from="192.0.2.0/24",expiry-time="20261123150001Z"')
+    limited = replace(known, options={ALICE.blob: other, BOB.blob: KeyOptions.parse('from="10.0.0.1"')})
+    assert house.connections.authenticate(house.worker, told, limited, NOW) is connection
+
+
+def test_a_security_key_proves_as_much_as_its_options_ask(house: House) -> None:
+    present, verified = 1, 5
+    for number, (text, flags, enough) in enumerate(
+        [
+            ("", 0, False),
+            ("", present, True),
+            ("no-touch-required", 0, True),
+            ("verify-required", present, False),
+            ("verify-required", verified, True),
+            ("verify-required,no-touch-required", 4, True),
+            ("verify-required,no-touch-required", 0, False),
+        ]
+    ):
+        key, session_id = SecurityKey("nistp256", flags), bytes([number]) * 32
+        connection = house.keyed(session_id)
+        told = evidence(connection.id, session_id, "alice", key)
+        known = replace(account(1, "alice", key), options={key.blob: KeyOptions.parse(text)})
+        if enough:
+            assert house.connections.authenticate(house.worker, told, known, NOW) is connection
+        else:
+            denied(house, told, known)
 
 
 def test_a_revoked_connection_has_no_ticket_and_gets_no_other(house: House) -> None:

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.evidence import proves
+from gateway.keyoptions import KeyOptions
 from tests.support.keys import AnyKey, Key, SecurityKey, every_kind, request
 
 SESSION = b"s" * 32
@@ -77,6 +78,26 @@ def test_rsa_signs_with_what_it_names_and_never_with_sha1(algorithm: str) -> Non
 def test_a_security_key_must_have_been_touched(curve: str) -> None:
     assert shown(SecurityKey(curve, flags=1))
     assert not shown(SecurityKey(curve, flags=0))
+
+
+@pytest.mark.parametrize("curve", ["ed25519", "nistp256"])
+@pytest.mark.parametrize(
+    ("flags", "options", "enough"),
+    [(0, "no-touch-required", True), (1, "verify-required", False), (5, "verify-required", True)],
+)
+def test_a_security_key_proves_what_is_asked_of_it(
+    curve: str, flags: int, options: str, enough: bool
+) -> None:
+    key = SecurityKey(curve, flags)
+    signed = request(SESSION, "alice", key)
+    claim = (SESSION, "alice", key.blob, signed, key.sign(signed))
+    assert proves(*claim, KeyOptions.parse(options)) is enough
+
+
+def test_no_other_key_can_say_that_somebody_was_verified() -> None:
+    key = Key("ssh-ed25519")
+    signed = request(SESSION, "alice", key)
+    assert not proves(SESSION, "alice", key.blob, signed, key.sign(signed), KeyOptions(verify=True))
 
 
 def test_no_session_id_is_nobodys() -> None:

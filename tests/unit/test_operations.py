@@ -1,4 +1,4 @@
-"""docs/operations.md: the programs understand each command of ours in it, and its config."""
+"""docs/operations.md and docs/authentication.md: our programs understand each command and the config."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from gateway.main import main as gateway
 from tests.conftest import ROOT
 from tests.support.stores import add_people, open_store
 
-TEXT = (ROOT / "docs" / "operations.md").read_text()
+TEXT = "\n".join((ROOT / "docs" / name).read_text() for name in ("authentication.md", "operations.md"))
 BLOCKS = re.findall(r"```sh\n(.*?)```", TEXT, re.DOTALL)
 LINES = [line for block in BLOCKS for line in block.splitlines() if line]
 PROSE = re.sub(r"```.*?```", "", TEXT, flags=re.DOTALL)

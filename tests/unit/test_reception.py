@@ -14,6 +14,7 @@ from gateway import pipes, verbs, wire
 from gateway.connections import Connections
 from gateway.errors import PlatformError
 from gateway.evidence import proves
+from gateway.keyoptions import KeyOptions
 from gateway.messages import MessageError, encode
 from gateway.reception import LONGEST_WORDS, Reception
 from gateway.store import LiveSession
@@ -23,6 +24,11 @@ from tests.support.keys import Key, evidence, fingerprint
 from tests.support.world import World, until, world
 
 ALICE = Key("ssh-ed25519")
+
+
+def only(options: str) -> dict[bytes, KeyOptions]:
+    """What alice's key may do."""
+    return {ALICE.blob: KeyOptions.parse(options)}
 
 
 class Worker:
@@ -254,6 +260,8 @@ async def test_only_who_is_in_the_container_ends_with_it(house: House) -> None:
         (Account(9, "alice", True, {ALICE.blob: ""}), "removed"),
         (Account(1, "alice", False, {ALICE.blob: ""}), "disabled"),
         (Account(1, "alice", True, {}), "key"),
+        (Account(1, "alice", True, {ALICE.blob: ""}, options=only('from="10.0.0.0/8"')), "from your address"),
+        (Account(1, "alice", True, {ALICE.blob: ""}, options=only('expiry-time="20200101Z"')), "expired"),
     ],
 )
 async def test_who_may_not_log_in_any_more_is_out_once_and_for_all(
