@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -14,8 +15,10 @@ from typing import Any
 import pytest
 
 from gateway.docker.firewall import remove_rules
+from gateway.docker.naming import bridge_prefix
 from tests.conftest import NVIDIA, GpuEngine
 from tests.stories.conftest import a_house, ended
+from tests.support import booted
 from tests.support.house import House, wait_for
 from tests.support.nvidia import state
 
@@ -44,6 +47,18 @@ class Machine:
         subprocess.run([NVIDIA / "engine.sh", "stop", self.engine.folder], check=True, timeout=60)
         (self.engine.folder / "pid").unlink(missing_ok=True)
         remove_rules(self.house.instance)
+        for bridge in self.bridges():
+            subprocess.run(["ip", "link", "delete", bridge], check=True)
+
+    def bridges(self) -> list[str]:
+        """The interfaces of the workspaces' networks that are there now."""
+        prefix = bridge_prefix(self.house.instance)
+        return [path.name for path in Path("/sys/class/net").iterdir() if path.name.startswith(prefix)]
+
+    def boot(self) -> None:
+        """Start the gateway where the kernel has another boot id, and counts from there."""
+        self.house.launcher = (sys.executable, booted.__file__)
+        self.house.start()
 
     def swap_gpus(self) -> None:
         """The bus is found in another order: other indices and nodes, the same GPUs."""
@@ -110,7 +125,8 @@ def test_after_a_reboot_the_first_login_works_and_leases_stand(machine: Machine)
         machine.lose_power()
         assert session.wait(30) == 255
     machine.swap_gpus()
-    house.start()
+    assert machine.bridges() == []
+    machine.boot()
     away = alice.ssh("true")
     assert away.returncode == 75
     assert b"engine" in away.stderr
@@ -126,6 +142,8 @@ def test_after_a_reboot_the_first_login_works_and_leases_stand(machine: Machine)
     found = {gpu["id"]: gpu["index"] for gpu in house.listed("gpu", "list")}
     assert found == {gpu: 3 - index for gpu, index in indices.items()}
     assert [gpu["user"] for gpu in house.listed("gpu", "list") if gpu["id"] == granted] == ["alice"]
+    assert len(machine.bridges()) == 2
+    assert [event for event in house.events() if event["event"] == "clock_set"] == []
 
 
 def _grants(leases: list[dict[str, Any]]) -> list[dict[str, Any]]:
