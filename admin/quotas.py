@@ -42,12 +42,13 @@ def set_(call: Call, words: tuple[str, ...], group: str | None, everybody: bool)
     """Set quotas of one user, of a group, or with --default of everybody.
 
     The keys: gpus and sessions (at once), lease (the length of a grant without --for), gpu_hours (GPU-hours
-    in a window, such as 100/7d, or none), and for a container cpus (cores), memory, shm (sizes such as 32G)
-    and pids (processes).
+    in a window, such as 100/7d, or none), disk (of a workspace: home, /workspace and /tmp; a size), and for a
+    container cpus (cores), memory, shm (sizes such as 32G) and pids (processes).
 
     In force is her own value, else the most generous of her groups', else the default's; VALUE "inherit"
     takes one away again. Cores, processes and memory change while a container runs, shm at its next start;
-    memory is not lowered below what is in use.
+    memory is not lowered below what is in use. A disk lowered below what is in use loses nothing: nothing
+    more can be written there until enough is deleted. Which disks can be held: gpuadmin doctor.
 
     \b
     Example:

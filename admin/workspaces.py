@@ -16,7 +16,7 @@ from admin.sessions import open_connections
 from gateway.errors import Code, PlatformError
 from gateway.names import parse_user_name
 from gateway.store import LiveConnection
-from gateway.units import format_size
+from gateway.units import format_size, iso
 from gateway.users import User
 from gateway.workspaces import BROKEN
 
@@ -29,6 +29,7 @@ COLUMNS = [
     ("GPUS", lambda record: len(record["devices"])),
     ("CPUS", lambda record: f"{record['cpus']:g}"),
     ("MEMORY", lambda record: format_size(record["memory"])),
+    ("DISK", lambda record: _disk(record["disk_used"], record["disk"])),
 ]
 
 
@@ -172,7 +173,7 @@ def _record(
         if error.code is not Code.NOT_FOUND:
             raise
         workspace = None
-    limits = call.store.limits(user.id)
+    limits, disk = call.store.limits(user.id), call.store.disk(user.id)
     return {
         "user": user.name,
         "uid": user.uid,
@@ -186,4 +187,13 @@ def _record(
         "memory": limits.memory,
         "shm": limits.shm,
         "pids": limits.pids,
+        "disk": disk.limit,
+        "disk_used": disk.used,
+        "disk_seen_at": disk.seen_at and iso(disk.seen_at),
+        "disk_enforced": disk.held,
     }
+
+
+def _disk(used: int | None, limit: int) -> str:
+    """`12G of 100G`; a question mark for what nobody has looked at yet."""
+    return f"{'?' if used is None else format_size(used)} of {format_size(limit)}"

@@ -25,11 +25,11 @@ Floors: who may import whom. A test holds them (setup.cfg has the contracts)::
     3  sqlite docker folders nvml boot runner ssh     adapters, none imports another
        evidence hostkeys workers metrics              of asyncssh's keys, processes and Prometheus
     2  broker rooms reception connections wishes      use cases over ports
-       custody limiting settling reconcile entering desk timekeeper
+       custody limiting rationing settling reconcile entering desk timekeeper
     1  ports store verbs messages wire journal pipes  the seams, and the workers' protocol
        privileges
     0  errors names units keys users devices quotas leases usage images mounts networks workspaces sessions
-                                                      keyoptions sources clock config
+                                                      keyoptions sources clock config disks
                                                       the nouns: values and decisions
 
 Two protocols, a module each: verbs.py (worker and broker) and runner/protocol.py (worker, broker and

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from datetime import timedelta
 
-from gateway import entering, reconcile
+from gateway import disks, entering, reconcile
 from gateway.desk import Desk
 from gateway.devices import Device
 from gateway.entering import Step
@@ -149,9 +149,18 @@ class Broker:
             if link is None or room.made_from != wanted:
                 link = await self._make_ready(room, workspace, spec, wanted, progress)
             waiting = room.made_from != wanted
-        user, leases = workspace.user.name, workspace.leases
-        shown = entering.greeting(user, workspace.image, leases, self.inventory, waiting, workspace.rescue)
-        return link, shown
+        return link, self._greeting(workspace, waiting)
+
+    def _greeting(self, workspace: Workspace, waiting: bool) -> str:
+        return entering.greeting(
+            workspace.user.name,
+            workspace.image,
+            workspace.leases,
+            self.inventory,
+            waiting,
+            workspace.rescue,
+            disks.warning(workspace.disk),
+        )
 
     async def _notice_end(self, user_id: int, link: RunnerLink) -> None:
         """Let go of a link whose container is gone without our knowing."""
@@ -181,6 +190,7 @@ class Broker:
         await self._backend.remove(user.id)
         await asyncio.to_thread(self._folders.prepare, user, workspace.rescue)
         await asyncio.to_thread(self._folders.clear_temporary, user.id)
+        await asyncio.to_thread(self._folders.limit, user.id, workspace.disk.limit)
         room.link = self._open_link(user)
         begun = asyncio.get_running_loop().time()
         try:

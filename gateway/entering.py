@@ -39,14 +39,20 @@ def greeting(
     inventory: Mapping[str, Device],
     waiting: bool,
     rescue: bool = False,
+    disk: str | None = None,
 ) -> str:
-    """A few lines for a terminal: the image, each GPU and until when, a rescue, what waits to be applied."""
+    """A few lines for a terminal: the image, each GPU and until when, a rescue, what waits to be applied.
+
+    `disk` is what there is to say of her disk, if anything.
+    """
     lines = [f"{user} on {image.ref}"]
     for lease in sorted(leases, key=lambda each: each.expires_at):
         names = ", ".join(_device(inventory, device) for device in lease.devices)
         lines.append(f"  {names} until {_moment(lease.expires_at)}")
     if not leases:
         lines.append("  no GPU")
+    if disk is not None:
+        lines.append(f"  {disk}")
     if rescue:
         lines.append(
             f"  This home is a clean one, for a while; yours is ~/{BROKEN}: mend it, and tell your operator."

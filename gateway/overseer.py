@@ -28,7 +28,7 @@ JUDGE_EVERY = 1.0
 INVENTORY_EVERY = 30.0
 PURGE_EVERY = 3600.0
 LIMITS_EVERY = 60.0
-"""Seconds between looks for containers whose limits could not be changed before: more memory was in use."""
+"""Seconds between looks at disks, and for limits that could not be changed before: more was in use."""
 ADOPT_EVERY = 60.0
 """Seconds between looks for containers that must not run, such as one that an absent engine kept."""
 AGAIN_AFTER = 5.0
@@ -65,6 +65,7 @@ class Overseer:
             group.create_task(self._every(LEASES_EVERY, self._parts.settling.settle_leases))
             group.create_task(self._every(INVENTORY_EVERY, self._inventory))
             group.create_task(self._every(LIMITS_EVERY, self._parts.limiting.limit_all))
+            group.create_task(self._every(LIMITS_EVERY, self._parts.rationing.look))
             group.create_task(self._every(PURGE_EVERY, self._parts.custody.purge))
             group.create_task(self._oversee())
 

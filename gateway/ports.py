@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Protocol
 
 from gateway.devices import Device
+from gateway.disks import Usage
 from gateway.sessions import Exit, SessionRequest, Window
 from gateway.users import User
 from gateway.workspaces import Container, ContainerSpec, Limits
@@ -69,7 +70,7 @@ class Backend(Protocol):
 
 
 class Folders(Protocol):
-    """The workspaces' directories on this machine. Blocking; called off the event loop."""
+    """The workspaces' directories on this machine. Blocking, `walk` excepted; called off the event loop."""
 
     def prepare(self, user: User, rescue: bool = False) -> None:
         """Make what is missing of her directories, passwd and group; a site's own `home` is not touched.
@@ -82,6 +83,21 @@ class Folders(Protocol):
 
     def clear_temporary(self, user_id: int) -> None:
         """Empty /tmp and /var/tmp of a workspace that has no running container."""
+
+    def limit(self, user_id: int, size: int) -> None:
+        """Hold a workspace to `size` bytes, a site's home excepted, where its file system can; else nothing.
+
+        Less than is in use is accepted: nothing is lost, and nothing more can be written. Absent is success.
+        """
+
+    def usage(self, user_id: int) -> Usage:
+        """What the file system itself counts, at no cost."""
+
+    async def walk(self, user_id: int) -> int | None:
+        """The bytes of every file of a workspace, counted one by one, which may take minutes; None: absent.
+
+        The only method here that does not block.
+        """
 
     def socket_directory(self, user_id: int) -> Path:
         """Where the broker listens for this workspace's runner."""

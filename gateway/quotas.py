@@ -29,6 +29,8 @@ _LEAST_CORES = 100
 _LEAST_MEMORY = 64 << 20
 _LEAST_SHM = 1 << 20
 _LEAST_PIDS = 32
+# With less a shell cannot write its history, nor pip a package.
+_LEAST_DISK = 64 << 20
 
 
 @dataclass(frozen=True)
@@ -183,11 +185,14 @@ KEYS: Mapping[str, Key] = {
         _whole(_LEAST_PIDS, 4_000_000),
         "a whole number from 32 to 4000000",
     ),
+    "disk": Key(lambda machine, _: 100 << 30, format_size, _size(_LEAST_DISK), "a size of at least 64M"),
     "sessions": Key(lambda machine, _: 200, str, _whole(1, 10_000), "a whole number from 1 to 10000"),
 }
 
 CONTAINER_KEYS = frozenset({"cpus", "memory", "shm", "pids"})
 """Keys that a container is made with."""
+APPLIED_KEYS = CONTAINER_KEYS | {"disk"}
+"""Keys whose change has to reach something that is there already."""
 
 
 def parse_assignment(text: str) -> tuple[str, int | None]:

@@ -13,6 +13,7 @@ from typing import Protocol
 
 from gateway.clock import Clock
 from gateway.devices import Device
+from gateway.disks import Disk
 from gateway.leases import Lease
 from gateway.users import Account, User
 from gateway.workspaces import Removal, Workspace
@@ -120,6 +121,12 @@ class BrokerStore(Protocol):
 
     def keep_time(self, clock: Clock) -> timedelta:
         """Notice a clock that was set, and move leases and retentions with it: by how much, mostly 0."""
+
+    def disks(self) -> dict[int, Disk]:
+        """The disk of every user who is not removed, by her id."""
+
+    def show_disk(self, user_id: int, used: int, held: bool, now: datetime) -> None:
+        """Replace what is shown of one user's disk."""
 
     def record(self, actor: str, verb: str, subject: str, reason: str, now: datetime) -> None:
         """Write one event row."""

@@ -21,6 +21,7 @@ from gateway.folders import WorkspaceFolders, shared
 from gateway.limiting import Limiting
 from gateway.nvml import NvmlProbe
 from gateway.ports import RunnerLink
+from gateway.rationing import Rationing
 from gateway.runner.bundle import COMMAND, write_bundle
 from gateway.runner.link import RunnerSocket
 from gateway.settling import Settling
@@ -59,7 +60,8 @@ class Parts:
         timekeeper = Timekeeper(self.desk, boot.look)
         self.settling = Settling(self.desk, self.broker, self.backend, timekeeper)
         self.custody = Custody(self.desk, self.broker, self.backend, self.folders, timekeeper)
-        self.limiting = Limiting(self.desk, self.backend)
+        self.rationing = Rationing(self.desk, self.broker, self.folders, now)
+        self.limiting = Limiting(self.desk, self.backend, self.rationing)
 
     def wishes(self, end_session: Callable[[str, str], bool]) -> Wishes:
         """Who does what operators want."""

@@ -11,6 +11,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
+from gateway.disks import Disk
 from gateway.errors import Code, PlatformError
 from gateway.images import ImageVersion
 from gateway.leases import Lease
@@ -39,6 +40,7 @@ class Workspace:
     image: ImageVersion
     leases: tuple[Lease, ...]
     limits: Limits
+    disk: Disk
     rescue: bool = False
     groups: tuple[str, ...] = ()
 

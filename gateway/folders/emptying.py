@@ -13,6 +13,8 @@ import secrets
 from collections.abc import Iterator
 from itertools import count
 
+from gateway.folders.btrfs import is_nested
+
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _PASSES = 64
 
@@ -20,20 +22,24 @@ _PASSES = 64
 def empty(top: int) -> None:
     """Delete everything in the directory open as `top`. Raises OSError for what resists (a mount).
 
-    No recursion and two descriptors at most: a directory's own directories are moved up into `top` until it
+    No recursion and three descriptors at most: a directory's own directories are moved up into `top` until it
     can be removed, so that ten thousand nested ones cost no stack. A link is removed, never followed: every
     step is one component from a descriptor. Ends with OSError when others keep filling it.
     """
     names = _fresh_names()
     for _ in range(_PASSES):
-        _one_pass(top, names)
+        _one_pass(top, top, names)
         if not os.listdir(top):
             return
     raise OSError(errno.ENOTEMPTY, "somebody keeps making files there")
 
 
-def _one_pass(top: int, names: Iterator[str]) -> None:
-    waiting = os.listdir(top)
+def _one_pass(top: int, outer: int, names: Iterator[str]) -> list[str]:
+    """Go once through `top`, which is `outer` or a subvolume of btrfs in it: what was moved up into `outer`.
+
+    No directory can be moved out of its subvolume, but a whole subvolume can.
+    """
+    waiting, handed = os.listdir(top), []
     while waiting:
         name = waiting.pop()
         if _removed_file(top, name):
@@ -42,23 +48,35 @@ def _one_pass(top: int, names: Iterator[str]) -> None:
         if directory is None:
             continue
         try:
-            waiting += _hollow(directory, top, names)
+            if not is_nested(directory, top):
+                waiting += _hollow(directory, top, names)
+            elif top == outer:
+                waiting += _one_pass(directory, outer, names)
+            else:
+                handed += _moved(top, name, outer, names)
+                continue
         finally:
             os.close(directory)
         _remove_directory(top, name)
+    return handed
 
 
 def _hollow(directory: int, top: int, names: Iterator[str]) -> list[str]:
     """Remove the files of `directory` and move its directories up into `top`; their new names."""
     moved = []
     for name in os.listdir(directory):
-        if _removed_file(directory, name):
-            continue
-        fresh = next(names)
-        with contextlib.suppress(FileNotFoundError):
-            os.rename(name, fresh, src_dir_fd=directory, dst_dir_fd=top)
-            moved.append(fresh)
+        if not _removed_file(directory, name):
+            moved += _moved(directory, name, top, names)
     return moved
+
+
+def _moved(directory: int, name: str, target: int, names: Iterator[str]) -> list[str]:
+    """Move one into `target`: its new name, or none when it is gone."""
+    fresh = next(names)
+    with contextlib.suppress(FileNotFoundError):
+        os.rename(name, fresh, src_dir_fd=directory, dst_dir_fd=target)
+        return [fresh]
+    return []
 
 
 def _removed_file(parent: int, name: str) -> bool:

@@ -14,6 +14,7 @@ from itertools import count
 from pathlib import Path
 
 from gateway.folders.emptying import empty
+from gateway.folders.holding import hold_on, lifted
 from gateway.folders.steps import make_directory, opened
 
 PUT_AWAY = "removed"
@@ -40,7 +41,7 @@ def delete(workspaces: int, number: str) -> None:
     try:
         with opened(PUT_AWAY, workspaces) as removed:
             with opened(number, removed) as files:
-                empty(files)
+                hollow(files)
             os.rmdir(number, dir_fd=removed)
     except FileNotFoundError:
         return
@@ -57,9 +58,17 @@ def stage(workspaces: int, giver: int, taker: int) -> str | None:
         if not present(name, handed) and not _move(workspaces, str(giver), handed, name):
             return None
         with opened(name, handed) as files:
+            # For good: from here on it counts as the taker's.
+            hold_on(files).limit(files, None)
             for own in _PLATFORMS:
                 _remove(files, own)
     return name
+
+
+def hollow(files: int) -> None:
+    """Delete all of a workspace, and what its file system knows of its size; its directory stays."""
+    hold_on(files).forget(files)
+    empty(files)
 
 
 def give(path: Path, uid: int, gid: int) -> None:
@@ -77,13 +86,16 @@ def give(path: Path, uid: int, gid: int) -> None:
         )
 
 
-def settle(workspaces: int, staged: str, files: int, wish: str) -> str:
-    """Move what `stage` named into the directory open as `files`, as `wish` or the first free `wish-N`.
+def settle(workspaces: int, staged: str, taker: int, place: str, wish: str) -> str:
+    """Move what `stage` named to `place` of the workspace open as `taker`.
 
-    Its owner may have put anything there under that name: rename(2) puts a directory in the place of no file,
-    no link and no filled directory. Returns the name.
+    It is called `wish` there, or the first `wish-N` that is free; returns the name. Its owner may have put
+    anything there: rename(2) puts a directory in the place of no file, no link and no filled directory.
     """
-    with opened(HANDED, workspaces) as handed:
+    hold = hold_on(taker)
+    with opened(HANDED, workspaces) as handed, opened(place, taker) as files, lifted(hold, taker):
+        with opened(staged, handed) as given:
+            hold.join(given, taker)
         for number in count(1):
             name = wish if number == 1 else f"{wish}-{number}"
             try:

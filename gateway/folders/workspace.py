@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from gateway.disks import Usage
 from gateway.errors import Code, PlatformError
 from gateway.folders import moving
 from gateway.folders.emptying import empty
+from gateway.folders.holding import hold_on, lifted
 from gateway.folders.shared import check_home
 from gateway.folders.steps import make_directory, opened, told, write_file
+from gateway.folders.walking import walk
 from gateway.mounts import SharedMount
 from gateway.users import User
 from gateway.workspaces import BROKEN, RESCUE, directory
@@ -46,7 +49,11 @@ class WorkspaceFolders:
     def prepare(self, user: User, rescue: bool = False) -> None:
         """See the port. Raises what `check_home` raises, NOT_FOUND for an absent home, or UNAVAILABLE."""
         _require_home(user)
-        with told("make the directories of a workspace"), self._own(user.id, make=True) as own:
+        with (
+            told("make the directories of a workspace"),
+            self._own(user.id, make=True) as own,
+            lifted(hold_on(own), own),
+        ):
             if user.home is None:
                 _make_home(own, user)
             if rescue and not moving.present(RESCUE, own):
@@ -62,7 +69,7 @@ class WorkspaceFolders:
 
     def clean_home(self, user: User) -> None:
         """See the port."""
-        with told("make a clean home"), self._own(user.id, make=True) as own:
+        with told("make a clean home"), self._own(user.id, make=True) as own, lifted(hold_on(own), own):
             _make_clean_home(own, user)
 
     def put_away(self, user_id: int, number: int) -> None:
@@ -84,20 +91,35 @@ class WorkspaceFolders:
             moving.give(self._state / "workspaces" / moving.HANDED / staged, taker.uid, taker.gid)
             with self._own(taker.id) as own:
                 place = "workspace" if taker.home is not None else "home"
-                with opened(place, own) as files:
-                    name = moving.settle(workspaces, staged, files, f"from-{giver.name}")
+                name = moving.settle(workspaces, staged, own, place, f"from-{giver.name}")
             return f"/workspace/{name}" if taker.home is not None else f"/home/{taker.name}/{name}"
 
     def clear_temporary(self, user_id: int) -> None:
         """Empty /tmp and /var/tmp; see the port. Absent is success."""
         with told("empty /tmp of a workspace"):
             try:
-                with self._own(user_id) as own:
+                with self._own(user_id) as own, lifted(hold_on(own), own):
                     for name in ("tmp", "vartmp"):
                         with opened(name, own) as temporary:
                             empty(temporary)
             except FileNotFoundError:
                 return
+
+    def limit(self, user_id: int, size: int) -> None:
+        """See the port."""
+        with told("hold a workspace to its size"), suppress(FileNotFoundError), self._own(user_id) as own:
+            hold_on(own).limit(own, size)
+
+    def usage(self, user_id: int) -> Usage:
+        """See the port."""
+        with told("count what a workspace takes"), suppress(FileNotFoundError), self._own(user_id) as own:
+            hold = hold_on(own)
+            return Usage(hold.counted(own), hold.limited_to(own) is not None)
+        return Usage(None, False)
+
+    async def walk(self, user_id: int) -> int | None:
+        """See the port."""
+        return await walk(Path(directory(str(self._state), user_id)))
 
     def socket_directory(self, user_id: int) -> Path:
         """See the port. `prepare` has made it."""
@@ -108,7 +130,7 @@ class WorkspaceFolders:
         with told("delete the files of a workspace"):
             try:
                 with self._own(user_id) as own:
-                    empty(own)
+                    moving.hollow(own)
             except FileNotFoundError:
                 return
             with opened(self._state / "workspaces", None) as workspaces:
@@ -119,6 +141,7 @@ class WorkspaceFolders:
         """The workspace's directory, reached without following a link below the state directory."""
         with self._all(make) as workspaces:
             if make:
+                hold_on(workspaces).make(workspaces, str(user_id))
                 make_directory(workspaces, str(user_id), 0o711)
             with opened(str(user_id), workspaces) as own:
                 yield own

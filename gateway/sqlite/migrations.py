@@ -245,3 +245,13 @@ def m008_drained(db: Database) -> None:
 def m010_key_options(db: Database) -> None:
     """Options of keys as sshd writes them; an empty text: none."""
     db.execute("alter table key add column options text not null default ''")
+
+
+@migrations()
+def m011_disks(db: Database) -> None:
+    """What a workspace took of its disk when last seen, in bytes, and whether it was held to a size."""
+    db.execute("alter table workspace add column disk_used integer check (disk_used >= 0)")
+    db.execute(
+        "alter table workspace add column disk_held integer not null default 0 check (disk_held in (0, 1))"
+    )
+    db.execute("alter table workspace add column disk_seen_at text")

@@ -22,7 +22,7 @@ class Quotas(Groups):
         """Set keys for one owner, all or none; None takes a setting away. Raises NOT_FOUND.
 
         What is held above a lowered quota stays held; nothing more is granted. The id of the `Wanted` that
-        gives containers their new limits, or None when no key is one of theirs.
+        gives containers and disks their new limits, or None when no key is one of theirs.
         """
         with self._db.write():
             user_id, group_id = self._owner_ids(owner)
@@ -40,7 +40,7 @@ class Quotas(Groups):
                     )
             subject = owner.user or (f"group {owner.group}" if owner.group else "default")
             self._event(now, actor, "quota set", subject, {key: before.get(key) for key in values}, values)
-            if quotas.CONTAINER_KEYS.isdisjoint(values):
+            if quotas.APPLIED_KEYS.isdisjoint(values):
                 return None
             return self.want("limits", subject, actor, now)
 

@@ -14,13 +14,14 @@ from gateway.leases import State
 from gateway.quotas import Machine
 from gateway.sqlite.clock import ClockRow
 from gateway.sqlite.database import Database
+from gateway.sqlite.disks import Disks
 from gateway.sqlite.rows import user_of
 from gateway.sqlite.workspaces import Workspaces
 from gateway.users import UidRange
 from gateway.workspaces import Limits, Workspace
 
 
-class Store(Workspaces, ClockRow):
+class Store(Workspaces, Disks, ClockRow):
     """Everything the platform remembers. Methods are short, blocking, and whole transactions.
 
     Beside what each says, every method raises UNAVAILABLE when the database cannot answer.
@@ -59,6 +60,7 @@ class Store(Workspaces, ClockRow):
                 image=self._image(user_id),
                 leases=tuple(lease for lease in mine if lease.state is State.LIVE),
                 limits=self.limits(user_id),
+                disk=self.disk(user_id),
                 rescue=self.rescued(user_id),
                 groups=self._group_names(user_id),
             )

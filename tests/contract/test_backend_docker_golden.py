@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from gateway.disks import Disk
 from gateway.docker.naming import resource_name
 from gateway.docker.seccomp import profile
 from gateway.folders import WorkspaceFolders
@@ -49,7 +50,13 @@ def whole_spec(world: DockerWorld) -> ContainerSpec:
     runner.touch()
     plain = world.spec(7)
     return container_spec(
-        Workspace(user, ImageVersion(1, "x:1", "x", "1", "cpu", world.image), (), plain.limits),
+        Workspace(
+            user,
+            ImageVersion(1, "x:1", "x", "1", "cpu", world.image),
+            (),
+            plain.limits,
+            Disk(1 << 30),
+        ),
         state=str(world.folder),
         runner=str(runner),
         env={"TZ": "UTC"},

@@ -35,6 +35,30 @@ def small_disk(folder: Path, megabytes: int) -> Iterator[Path]:
         image.unlink()
 
 
+@contextmanager
+def btrfs_disk(folder: Path, megabytes: int = 128, *, quotas: bool = True) -> Iterator[Path]:
+    """A btrfs of its own, mounted at `folder`/btrfs, which counts unless `quotas` are off."""
+    image, disk = folder / "btrfs.img", folder / "btrfs"
+    with image.open("wb") as file:
+        file.truncate(megabytes << 20)
+    subprocess.run(["mkfs.btrfs", "-q", image], check=True, capture_output=True)
+    disk.mkdir()
+    subprocess.run(["mount", "-o", "loop", image, disk], check=True)
+    try:
+        if quotas:
+            subprocess.run(["btrfs", "quota", "enable", disk], check=True)
+        yield disk
+    finally:
+        subprocess.run(["umount", "--lazy", disk], check=True)
+        disk.rmdir()
+        image.unlink()
+
+
+def committed(disk: Path) -> None:
+    """Return when the disk has counted all that was written."""
+    subprocess.run(["sync", "--file-system", disk], check=True)
+
+
 def fill(disk: Path) -> Path:
     """Fill a disk to the last byte: the file that does."""
     filler = disk / "filler"

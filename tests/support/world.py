@@ -17,8 +17,10 @@ from gateway.broker import Broker
 from gateway.clock import Clock
 from gateway.desk import Desk
 from gateway.devices import DeviceRequest
+from gateway.disks import Usage
 from gateway.errors import Code, PlatformError
 from gateway.leases import Lease
+from gateway.rationing import Rationing
 from gateway.settling import Settling
 from gateway.sqlite.store import Store
 from gateway.timekeeper import Timekeeper
@@ -67,11 +69,19 @@ class Link:
 
 
 class Folders:
-    """Remembers what was prepared, for whom."""
+    """Remembers what was prepared, for whom, and what is held to which size.
+
+    `counted` is what a file system says by itself, `found` what a walk finds.
+    """
 
     def __init__(self) -> None:
         self.prepared: list[int] = []
         self.cleared: list[int] = []
+        self.limits: dict[int, int] = {}
+        self.broken: set[int] = set()
+        self.counted: dict[int, int] = {}
+        self.found: dict[int, int] = {}
+        self.walked: list[int] = []
 
     def prepare(self, user: User, rescue: bool = False) -> None:
         """See the port."""
@@ -80,6 +90,21 @@ class Folders:
     def clear_temporary(self, user_id: int) -> None:
         """See the port."""
         self.cleared.append(user_id)
+
+    def limit(self, user_id: int, size: int) -> None:
+        """See the port."""
+        if user_id in self.broken:
+            raise PlatformError(Code.UNAVAILABLE, "cannot hold a workspace to its size (broken)")
+        self.limits[user_id] = size
+
+    def usage(self, user_id: int) -> Usage:
+        """See the port."""
+        return Usage(self.counted.get(user_id), user_id in self.counted)
+
+    async def walk(self, user_id: int) -> int | None:
+        """See the port."""
+        self.walked.append(user_id)
+        return self.found.get(user_id)
 
     def socket_directory(self, user_id: int) -> Path:
         """See the port."""
@@ -137,6 +162,7 @@ class World:
         )
         self.timekeeper = Timekeeper(self.desk, self.clock)
         self.settling = Settling(self.desk, self.broker, self.backend, self.timekeeper)
+        self.rationing = Rationing(self.desk, self.broker, self.folders, lambda: self.time)
         self.broker.end_sessions = lambda user_id, reason: self.told.append((user_id, reason))
         self.broker.occupied = lambda user_id: user_id in self.present
 

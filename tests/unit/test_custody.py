@@ -29,7 +29,7 @@ class House(World):
         self.files = WorkspaceFolders(self.state)
         self.broker._folders = self.files
         self.custody = Custody(self.desk, self.broker, self.backend, self.files, self.timekeeper)
-        limiting = Limiting(self.desk, self.backend)
+        limiting = Limiting(self.desk, self.backend, self.rationing)
         self.wishes = Wishes(
             self.desk,
             self.broker,

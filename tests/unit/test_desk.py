@@ -45,7 +45,7 @@ def wishes(here: World, ended: list[tuple[str, str]]) -> Wishes:
         here.broker,
         here.settling,
         custody,
-        Limiting(here.desk, here.backend),
+        Limiting(here.desk, here.backend, here.rationing),
         end,
         lambda: here.time,
     )

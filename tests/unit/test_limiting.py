@@ -30,7 +30,7 @@ async def here(tmp_path: Path) -> AsyncIterator[World]:
 @pytest.fixture
 def wishes(here: World) -> Wishes:
     custody = Custody(here.desk, here.broker, here.backend, here.folders, here.timekeeper)
-    limiting = Limiting(here.desk, here.backend)
+    limiting = Limiting(here.desk, here.backend, here.rationing)
     return Wishes(
         here.desk, here.broker, here.settling, custody, limiting, lambda id_, why: False, lambda: here.time
     )
@@ -91,7 +91,7 @@ async def test_memory_in_use_stays_until_a_later_look(here: World, wishes: Wishe
     assert here.store.answer(wanted) == Answer(None)
     assert here.backend.limits[ALICE].memory == most
     here.backend.memory_in_use.clear()
-    await Limiting(here.desk, here.backend).limit_all()
+    await Limiting(here.desk, here.backend, here.rationing).limit_all()
     assert here.backend.limits[ALICE].memory == GIB
 
 
@@ -102,7 +102,7 @@ async def test_one_container_that_does_not_obey_keeps_no_other(here: World) -> N
     here.store.remove_user("carol", "root", here.time)
     here.backend.fail_limits.add(ALICE)
     with pytest.raises(PlatformError, match="refused"):
-        await Limiting(here.desk, here.backend).limit_all()
+        await Limiting(here.desk, here.backend, here.rationing).limit_all()
     assert [here.backend.limits[user].pids for user in (ALICE, BOB, CAROL)] == [4096, 50, 4096]
 
 

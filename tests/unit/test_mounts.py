@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from gateway.config import Config, load
+from gateway.disks import Disk
 from gateway.errors import Code, PlatformError
 from gateway.folders import WorkspaceFolders, shared
 from gateway.mounts import SharedMount, parse_mounts
@@ -95,7 +96,7 @@ def test_a_mount_gives_nobody_another_users_group(tmp_path: Path) -> None:
 def test_what_a_container_gets_is_decided_by_its_users_groups() -> None:
     def spec(*groups: str) -> tuple[tuple[Mount, ...], tuple[int, ...]]:
         made = container_spec(
-            Workspace(ALICE, IMAGE, (), LIMITS, groups=groups),
+            Workspace(ALICE, IMAGE, (), LIMITS, Disk(1 << 30), groups=groups),
             state="/state",
             runner="/runner",
             env={},

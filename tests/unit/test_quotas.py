@@ -177,7 +177,8 @@ def test_every_key_can_be_inherited_again() -> None:
         "pids=4000001",
         "sessions=0",
         "sessions=10001",
-        "disk=100G",
+        "disk=63M",
+        "disk=100",
         "x=1",
     ],
 )

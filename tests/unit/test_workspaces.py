@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from gateway.disks import Disk
 from gateway.errors import Code, PlatformError
 from gateway.images import ImageVersion
 from gateway.leases import Lease, State
@@ -25,7 +26,7 @@ def lease(number: int, *devices: str) -> Lease:
 
 def spec_of(user: User = ALICE, *leases: Lease) -> ContainerSpec:
     return container_spec(
-        Workspace(user, IMAGE, leases, LIMITS),
+        Workspace(user, IMAGE, leases, LIMITS, Disk(1 << 30)),
         state="/state",
         runner="/run/runner.pyz",
         env={"LANG": "C.UTF-8", "HTTPS_PROXY": "http://proxy"},

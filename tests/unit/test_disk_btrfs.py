@@ -1,0 +1,233 @@
+"""Workspaces that btrfs holds to a size, on a real one in a file. Needs root, as the broker."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from gateway.disks import Usage
+from gateway.folders import WorkspaceFolders
+from gateway.users import User
+from tests.support.disks import btrfs_disk, committed
+
+MEBI = 1 << 20
+LIMIT = 8 * MEBI
+
+
+def person(id_: int, home: str | None = None) -> User:
+    return User(id_, f"u{id_}", 39000 + id_, 39000 + id_, True, datetime(2026, 1, 1, tzinfo=UTC), home)
+
+
+ALICE, BOB, CAROL = person(7), person(8), person(9)
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """Where a disk is mounted; everybody may pass."""
+    made = Path(tempfile.mkdtemp(prefix="btrfs-"))
+    made.chmod(0o755)
+    yield made
+    shutil.rmtree(made)
+
+
+@pytest.fixture
+def disk(folder: Path) -> Iterator[Path]:
+    with btrfs_disk(folder) as made:
+        yield made
+
+
+@pytest.fixture
+def folders(disk: Path) -> WorkspaceFolders:
+    return WorkspaceFolders(disk)
+
+
+def own(disk: Path, user: User) -> Path:
+    return disk / "workspaces" / str(user.id)
+
+
+def as_(user: User, place: Path, work: Callable[[], object]) -> int:
+    """Do something as a user, as her container would: 0, or the number of the error that it ended with."""
+    child = os.fork()
+    if not child:
+        try:
+            os.setgroups([])
+            os.setresgid(user.gid, user.gid, user.gid)
+            os.setresuid(user.uid, user.uid, user.uid)
+            os.chdir(place)
+            work()
+            os._exit(0)
+        except OSError as error:
+            os._exit(error.errno or 255)
+        finally:
+            os._exit(255)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def write(megabytes: int, name: str = "file") -> Callable[[], object]:
+    """Writes that many of what cannot be made smaller."""
+
+    def work() -> None:
+        with open(name, "wb", buffering=0) as file:
+            for _ in range(megabytes):
+                file.write(os.urandom(MEBI))
+
+    return work
+
+
+def made(folders: WorkspaceFolders, user: User, limit: int = LIMIT) -> None:
+    folders.prepare(user)
+    folders.clear_temporary(user.id)
+    folders.limit(user.id, limit)
+
+
+def test_nobody_writes_above_her_limit_wherever_she_writes(disk: Path, folders: WorkspaceFolders) -> None:
+    for user in (ALICE, BOB):
+        made(folders, user)
+    assert as_(ALICE, own(disk, ALICE) / "home", write(64)) == errno.EDQUOT
+    committed(disk)
+    usage = folders.usage(ALICE.id)
+    assert usage.held
+    assert usage.counted is not None
+    assert LIMIT * 0.8 < usage.counted <= LIMIT
+    for place in ("workspace", "tmp", "vartmp"):
+        assert as_(ALICE, own(disk, ALICE) / place, write(64)) == errno.EDQUOT
+    assert as_(BOB, own(disk, BOB) / "home", write(1)) == 0
+
+
+def test_a_full_workspace_is_prepared_for_a_login_and_her_files_can_be_deleted(
+    disk: Path, folders: WorkspaceFolders
+) -> None:
+    """What the platform does at a login renames and writes, which a full btrfs refuses even root."""
+    made(folders, ALICE)
+    mine = own(disk, ALICE)
+    for place in ("tmp/deep/er", "home/deep"):
+        assert as_(ALICE, mine, lambda place=place: os.makedirs(place)) == 0
+    assert as_(ALICE, mine / "home", write(64)) == errno.EDQUOT
+    committed(disk)
+    with pytest.raises(OSError, match=os.strerror(errno.EDQUOT)):
+        os.rename(mine / "tmp" / "deep", mine / "tmp" / "other")
+    (mine / "etc" / "group").unlink()
+    made(folders, ALICE)
+    assert os.listdir(mine / "tmp") == []
+    assert "u7" in (mine / "etc" / "group").read_text()
+    folders.clean_home(ALICE)
+    assert (mine / "rescue" / ".bashrc").exists()
+    committed(disk)
+    assert as_(ALICE, mine / "home", write(1, "more")) == errno.EDQUOT
+    assert as_(ALICE, mine / "home", lambda: os.unlink("file")) == 0
+    committed(disk)
+    assert as_(ALICE, mine / "home", write(1)) == 0
+
+
+def test_a_limit_below_what_is_there_loses_nothing_and_one_above_gives_room(
+    disk: Path, folders: WorkspaceFolders
+) -> None:
+    made(folders, ALICE, 32 * MEBI)
+    home = own(disk, ALICE) / "home"
+    assert as_(ALICE, home, write(16)) == 0
+    committed(disk)
+    folders.limit(ALICE.id, LIMIT)
+    assert as_(ALICE, home, write(1, "more")) == errno.EDQUOT
+    assert (home / "file").stat().st_size == 16 * MEBI
+    folders.limit(ALICE.id, 32 * MEBI)
+    assert as_(ALICE, home, write(1, "more")) == 0
+
+
+def test_a_workspace_that_is_not_there_yet_has_no_limit(disk: Path, folders: WorkspaceFolders) -> None:
+    folders.limit(ALICE.id, LIMIT)
+    assert folders.usage(ALICE.id) == Usage(None, False)
+
+
+def test_quotas_that_are_switched_on_later_hold_what_is_there(folder: Path) -> None:
+    with btrfs_disk(folder, quotas=False) as disk:
+        folders = WorkspaceFolders(disk)
+        made(folders, ALICE)
+        assert folders.usage(ALICE.id) == Usage(None, False)
+        subprocess.run(["btrfs", "quota", "enable", disk], check=True)
+        folders.limit(ALICE.id, LIMIT)
+        assert as_(ALICE, own(disk, ALICE) / "home", write(64)) == errno.EDQUOT
+
+
+def test_a_plain_directory_of_before_is_left_alone_and_not_held(
+    disk: Path, folders: WorkspaceFolders
+) -> None:
+    home = own(disk, ALICE) / "home"
+    home.mkdir(parents=True)
+    os.chown(home, ALICE.uid, ALICE.gid)
+    made(folders, ALICE)
+    assert folders.usage(ALICE.id) == Usage(None, False)
+    assert as_(ALICE, home, write(16)) == 0
+
+
+def test_a_home_of_the_site_is_not_held(disk: Path, folders: WorkspaceFolders) -> None:
+    site = disk / "carol"
+    site.mkdir()
+    os.chown(site, CAROL.uid, CAROL.gid)
+    carol = person(CAROL.id, str(site))
+    made(folders, carol)
+    assert as_(carol, site, write(16)) == 0
+    assert as_(carol, own(disk, carol) / "workspace", write(16)) == errno.EDQUOT
+
+
+def test_what_is_handed_over_counts_as_the_takers(disk: Path, folders: WorkspaceFolders) -> None:
+    """Twice, so that a subvolume with another inside goes to the third; both are full."""
+    for user in (ALICE, BOB, CAROL):
+        made(folders, user)
+    for user in (ALICE, BOB):
+        assert as_(user, own(disk, user) / "home", write(64)) == errno.EDQUOT
+    committed(disk)
+    assert folders.hand_over(ALICE, BOB) == "/home/u8/from-u7"
+    committed(disk)
+    assert (folders.usage(BOB.id).counted or 0) > LIMIT * 1.6
+    given = own(disk, BOB) / "home" / "from-u7" / "home"
+    assert as_(BOB, given, write(1, "more")) == errno.EDQUOT
+    assert folders.hand_over(BOB, CAROL) == "/home/u9/from-u8"
+    folders.limit(CAROL.id, 4 * LIMIT)
+    committed(disk)
+    assert (folders.usage(CAROL.id).counted or 0) > LIMIT * 1.6
+    inner = own(disk, CAROL) / "home" / "from-u8" / "home" / "from-u7" / "home"
+    assert as_(CAROL, inner, write(1, "more")) == 0
+    assert groups(disk) == {f"213/{subvolume(own(disk, CAROL))}"}
+
+
+def test_nothing_is_left_of_a_workspace_with_others_inside(disk: Path, folders: WorkspaceFolders) -> None:
+    for user in (ALICE, BOB):
+        made(folders, user)
+    assert as_(ALICE, own(disk, ALICE) / "home", lambda: os.makedirs("a/b/c")) == 0
+    folders.hand_over(ALICE, BOB)
+    inner = own(disk, BOB) / "home" / "from-u7" / "home" / "a"
+    for name in ("x", "x/y", "x/y/z"):
+        subprocess.run(["btrfs", "subvolume", "create", inner / name], check=True)
+        (inner / name / "d" / "e").mkdir(parents=True)
+        (inner / name / "d" / "file").touch()
+    assert as_(BOB, own(disk, BOB) / "home", write(64)) == errno.EDQUOT
+    committed(disk)
+    folders.put_away(BOB.id, 1)
+    assert os.listdir(disk / "workspaces" / "removed") == ["1"]
+    made(folders, BOB)
+    folders.delete_put_away(1)
+    folders.delete(BOB.id)
+    assert sorted(os.listdir(disk / "workspaces")) == ["handed-over", "removed"]
+    assert os.listdir(disk / "workspaces" / "removed") == []
+    assert groups(disk) == set()
+
+
+def groups(disk: Path) -> set[str]:
+    """The quota groups of ours that there are."""
+    shown = subprocess.run(["btrfs", "qgroup", "show", disk], check=True, capture_output=True, text=True)
+    return {line.split()[0] for line in shown.stdout.splitlines() if line.startswith("213/")}
+
+
+def subvolume(path: Path) -> int:
+    shown = subprocess.run(
+        ["btrfs", "inspect-internal", "rootid", path], check=True, capture_output=True, text=True
+    )
+    return int(shown.stdout)
