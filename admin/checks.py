@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from admin import holes
+from admin import holding, holes
+from admin.findings import Finding
 from gateway.clock import EARLIEST
-
-Status = Literal["ok", "warn", "fail"]
 
 MEBI = 1 << 20
 GIBI = 1 << 30
@@ -35,6 +34,8 @@ class Facts:
     driver_module: str | None
     space: tuple[int, int]
     inodes: tuple[int, int]
+    file_system: str
+    disks_held: bool
     state: str
     state_owner: int | None
     state_mode: int
@@ -43,15 +44,6 @@ class Facts:
     listen: str
     port: Literal["free", "ours", "other", "barred"]
     programs: Mapping[str, bool]
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What a check found. `fix` says what to do about anything but `ok`."""
-
-    status: Status
-    found: str
-    fix: str = ""
 
 
 def _engine(facts: Facts) -> Finding:
@@ -278,6 +270,7 @@ CHECKS: Mapping[str, Callable[[Facts], Finding]] = {
     "firewall": _programs,
     "disk": _disk,
     "inodes": _inodes,
+    "disk-quota": lambda facts: holding.disk_quota(facts.file_system, facts.disks_held, facts.state),
     "state": _state,
     "clock": _clock,
     "port": _port,

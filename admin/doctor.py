@@ -10,7 +10,8 @@ import json
 import click
 
 from admin.call import Call, as_json, pass_call
-from admin.checks import CHECKS, Finding, examine
+from admin.checks import CHECKS, examine
+from admin.findings import Finding
 from admin.output import printable
 
 

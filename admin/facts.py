@@ -23,6 +23,7 @@ from admin.checks import Facts
 from gateway.config import Config, Listen
 from gateway.docker.answers import answers
 from gateway.errors import PlatformError
+from gateway.folders.holding import look_at
 
 HOOK = "nvidia-container-runtime-hook"
 _DRIVER = Path("/proc/driver/nvidia/version")
@@ -46,6 +47,7 @@ def look(config: Config, now: datetime) -> Facts:
     directory = _nearest(config.state)
     usage = os.statvfs(directory)
     owner, mode = _owner(config.state)
+    file_system, disks_held = look_at(directory)
     return Facts(
         version=version,
         info=info,
@@ -57,6 +59,8 @@ def look(config: Config, now: datetime) -> Facts:
         driver_module=_driver_module(),
         space=(usage.f_bavail * usage.f_frsize, usage.f_blocks * usage.f_frsize),
         inodes=(usage.f_favail, usage.f_files),
+        file_system=file_system,
+        disks_held=disks_held,
         state=str(config.state),
         state_owner=owner,
         state_mode=mode,

@@ -1,0 +1,26 @@
+"""Whether people's disks are held to their quotas on this machine, as `gpuadmin doctor` says it.
+
+Owns the judgement and the fix that it names. Must not look at anything itself.
+"""
+
+from __future__ import annotations
+
+from admin.findings import Finding
+
+_PAGE = "docs/operations.md, Disk quotas, says how"
+
+
+def disk_quota(file_system: str, enforced: bool, state: str) -> Finding:
+    """What to say of the file system under `state`, by its name; one without a name here can hold nothing."""
+    if enforced:
+        return Finding("ok", f"enforced by {file_system}")
+    match file_system:
+        case "btrfs":
+            fix = f"btrfs quota enable {state}"
+        case "xfs" | "ext4":
+            fix = f"mount it with prjquota; {_PAGE}"
+        case _:
+            fix = f"put {state} on btrfs, or on xfs or ext4 mounted with prjquota; {_PAGE}"
+    return Finding(
+        "warn", f"not enforced on this {file_system}: the quota `disk` is only compared and told", fix
+    )
