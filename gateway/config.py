@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway.errors import Code, PlatformError
+from gateway.mirrors import Mirrors, parse_mirrors
 from gateway.mounts import SharedMount, inside, parse_mounts
 from gateway.networks import parse_pool
 from gateway.quotas import Machine
@@ -72,16 +73,17 @@ class Config:
     mounts: tuple[SharedMount, ...] = ()
     proxy: tuple[tuple[str, str], ...] = ()
     ca_bundle: Path | None = None
+    mirrors: Mirrors = field(default_factory=Mirrors)
 
     def workspace_env(self) -> dict[str, str]:
-        """What every workspace's programs find: proxies, certificates, and `[workspace.env]`, which wins."""
+        """What every workspace's programs find: proxies, certificates, mirrors; `[workspace.env]` wins."""
         bundle = {} if self.ca_bundle is None else dict.fromkeys(_CA_VARIABLES, CA_TARGET)
-        return {**dict(self.proxy), **bundle, **dict(self.env)}
+        return {**dict(self.proxy), **bundle, **self.mirrors.workspace_env(), **dict(self.env)}
 
     def build_env(self) -> dict[str, str]:
-        """The same for a recipe, which runs on the host: proxies, and GPU_GATEWAY_CA_BUNDLE."""
+        """The same for a recipe, which runs on the host, in the variables that it reads."""
         bundle = {} if self.ca_bundle is None else {"GPU_GATEWAY_CA_BUNDLE": str(self.ca_bundle)}
-        return {**dict(self.proxy), **bundle}
+        return {**dict(self.proxy), **bundle, **self.mirrors.build_env()}
 
 
 def this_machine() -> Machine:
@@ -253,4 +255,5 @@ _READERS: Mapping[str, tuple[str, Callable[[Any], object]]] = {
     "workspace.ca_bundle": ("ca_bundle", _absolute),
     "mount": ("mounts", parse_mounts),
     "proxy": ("proxy", _proxy),
+    "mirrors": ("mirrors", parse_mirrors),
 }

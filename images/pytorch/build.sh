@@ -99,6 +99,11 @@ for glibc in 2_28 2_27 2_26 2_25 2_24 2_17 2_12 2_5; do set -- "$@" --platform "
 for older in manylinux2014 manylinux2010 manylinux1; do set -- "$@" --platform "${older}_$machine"; done
 [ -z "${GPU_GATEWAY_PIP_INDEX_URL:-}" ] || set -- "$@" --index-url "$GPU_GATEWAY_PIP_INDEX_URL"
 [ -z "${GPU_GATEWAY_PIP_EXTRA_INDEX_URL:-}" ] || set -- "$@" --extra-index-url "$GPU_GATEWAY_PIP_EXTRA_INDEX_URL"
+# Without TLS pip takes nothing from an index unless told to; here every wheel's hash is known beforehand.
+for url in "${GPU_GATEWAY_PIP_INDEX_URL:-}" "${GPU_GATEWAY_PIP_EXTRA_INDEX_URL:-}"; do
+    host=${url#http://}
+    [ "$host" = "$url" ] || { host=${host%%/*}; set -- "$@" --trusted-host "${host##*@}"; }
+done
 [ -z "${GPU_GATEWAY_PIP_FIND_LINKS:-}" ] || set -- "$@" --find-links "$GPU_GATEWAY_PIP_FIND_LINKS"
 [ -z "${GPU_GATEWAY_CA_BUNDLE:-}" ] || set -- "$@" --cert "$GPU_GATEWAY_CA_BUNDLE"
 

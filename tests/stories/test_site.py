@@ -21,6 +21,8 @@ from tests.support.nvidia.state import gpus
 _SETTINGS = """
 [proxy]
 https = "http://proxy.example.org:3128"
+[mirrors]
+pip = "http://pypi.example.org/simple"
 [workspace]
 ca_bundle = "{site}/ca.pem"
 [workspace.env]
@@ -80,6 +82,8 @@ def test_a_lab(lab: House, site: Path) -> None:
         "SSL_CERT_FILE=/opt/gpu-gateway/ca.pem",
     ):
         assert line in env
+    told = alice.ssh("python3 -m venv /tmp/venv && /tmp/venv/bin/pip config list").stdout.decode()
+    assert ":env:.index-url='http://pypi.example.org/simple'" in told, "pip itself reads it"
     assert alice.ssh("cat $SSL_CERT_FILE").stdout == b"of the site\n"
     assert bob.ssh("ls -d /data; cat /scratch/alice").stdout == b"mine\n"
     # What disappears while the gateway runs keeps her out with a sentence, and leaves no half-made container.

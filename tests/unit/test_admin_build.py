@@ -45,24 +45,30 @@ def test_an_image_without_a_recipe_is_refused_before_anything_is_done(tmp_path: 
     assert "base" in result.stderr
 
 
-def test_proxies_and_certificates_of_the_config_reach_a_recipe(
+def test_what_the_config_says_of_the_site_reaches_a_recipe(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = tmp_path / "images" / "base" / "build.sh"
     recipe.parent.mkdir(parents=True)
-    recipe.write_text('#!/bin/sh\necho "by $https_proxy with $GPU_GATEWAY_CA_BUNDLE"; exit 1\n')
+    recipe.write_text(
+        '#!/bin/sh\necho "by $https_proxy with $GPU_GATEWAY_CA_BUNDLE from $GPU_GATEWAY_APT_MIRROR"; exit 1\n'
+    )
     recipe.chmod(0o755)
     config = tmp_path / "config.toml"
     config.write_text(
         '[proxy]\nhttps = "http://proxy.example.org:3128"\n[workspace]\nca_bundle = "/etc/ssl/site.pem"\n'
+        '[mirrors]\napt = "http://deb.example.org/debian"\n'
     )
     monkeypatch.setattr("admin.building.RECIPES", tmp_path / "images")
-    for name in ("https_proxy", "GPU_GATEWAY_CA_BUNDLE"):
+    for name in ("https_proxy", "GPU_GATEWAY_CA_BUNDLE", "GPU_GATEWAY_APT_MIRROR"):
         monkeypatch.delenv(name, raising=False)
     words = ["--config", str(config), "--state", str(tmp_path / "state"), "image", "build", "base"]
     result = CliRunner().invoke(cli, words)
     assert result.exit_code == 75
-    assert "by http://proxy.example.org:3128 with /etc/ssl/site.pem" in result.stderr
+    said = "by http://proxy.example.org:3128 with /etc/ssl/site.pem from http://"
+    assert f"{said}deb.example.org/debian" in result.stderr
+    monkeypatch.setenv("GPU_GATEWAY_APT_MIRROR", "http://other.example.org/debian")
+    assert f"{said}other.example.org/debian" in CliRunner().invoke(cli, words).stderr
 
 
 def test_the_sites_certificates_reach_the_recipe(tmp_path: Path, base_image: str) -> None:

@@ -135,3 +135,55 @@ def test_listen(text: str) -> None:
 def test_bad_listen(text: str) -> None:
     with pytest.raises(PlatformError, match="HOST:PORT"):
         parse_listen(text)
+
+
+def test_mirrors_reach_workspaces_and_builds_as_each_reads_them(tmp_path: Path) -> None:
+    text = """
+        [mirrors]
+        apt = "http://deb.example.org/debian"
+        pip = "http://pypi.example.org:8080/simple"
+    """
+    config = load(written(tmp_path, text), environ={})
+    assert config.workspace_env() == {
+        "PIP_INDEX_URL": "http://pypi.example.org:8080/simple",
+        "PIP_TRUSTED_HOST": "pypi.example.org:8080",
+        "UV_DEFAULT_INDEX": "http://pypi.example.org:8080/simple",
+    }
+    assert config.build_env() == {
+        "GPU_GATEWAY_APT_MIRROR": "http://deb.example.org/debian",
+        "GPU_GATEWAY_PIP_INDEX_URL": "http://pypi.example.org:8080/simple",
+    }
+
+
+def test_a_mirror_with_tls_is_trusted_by_its_certificate(tmp_path: Path) -> None:
+    text = """
+        [mirrors]
+        apt_security = "https://deb.example.org/security"
+        pip = "https://pypi.example.org/simple"
+        [workspace.env]
+        UV_DEFAULT_INDEX = "https://other.example.org/simple"
+    """
+    config = load(written(tmp_path, text), environ={})
+    assert config.workspace_env() == {
+        "PIP_INDEX_URL": "https://pypi.example.org/simple",
+        "UV_DEFAULT_INDEX": "https://other.example.org/simple",
+    }
+    assert config.build_env()["GPU_GATEWAY_APT_SECURITY_MIRROR"] == "https://deb.example.org/security"
+
+
+@pytest.mark.parametrize(
+    ("setting", "says"),
+    [
+        ('conda = "https://x.example.org"', "mirrors: has apt, apt_security and pip, and nothing else"),
+        ('pip = "pypi.example.org"', "mirrors: pip must be an address such as https://"),
+        ('apt = "file:///srv/debian"', "mirrors: apt must be an address such as http://"),
+        ("pip = 3", "mirrors: pip must be an address"),
+        ('pip = "https://me:secret@pypi.example.org/simple"', "mirrors: pip must hold no password"),
+        ('apt = "http://deb.example.org/a b"', "mirrors: apt must be an address"),
+    ],
+)
+def test_bad_mirrors(tmp_path: Path, setting: str, says: str) -> None:
+    with pytest.raises(PlatformError) as caught:
+        load(written(tmp_path, f"[mirrors]\n{setting}\n"), environ={})
+    assert says in caught.value.message
+    assert "secret" not in caught.value.message
