@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import shutil
 import subprocess
@@ -62,6 +63,17 @@ def alice(home: House) -> Person:
     alice = home.add("alice")
     assert alice.ssh("true").returncode == 0
     return alice
+
+
+@pytest.fixture(scope="module")
+def figure(request: pytest.FixtureRequest) -> Iterator[Callable[[str], None]]:
+    """Keeps a line, to be told when the tests of a module that measure something have ended."""
+    lines: list[str] = []
+    yield lines.append
+    plugins = request.config.pluginmanager
+    with plugins.get_plugin("capturemanager").global_and_fixture_disabled():
+        for line in ["", f"on {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}:", *lines]:
+            plugins.get_plugin("terminalreporter").write_line(line)
 
 
 @pytest.fixture

@@ -232,6 +232,11 @@ class House:
         label = f"label=io.gpu-gateway.instance={self.instance}"
         return self.docker("ps", "-q", "--no-trunc", "--filter", label).split()
 
+    def processes(self) -> list[int]:
+        """The pids of the broker and its workers, the broker's first."""
+        assert self.process is not None
+        return [self.process.pid, *self.workers_pids()]
+
     def workers_pids(self) -> list[int]:
         """The pids of the worker processes."""
         assert self.process is not None
