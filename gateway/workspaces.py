@@ -108,7 +108,7 @@ class Container:
 
 
 # Raise this when a backend makes something else of the same spec, so that reconcile replaces old containers.
-TEMPLATE = 1
+TEMPLATE = 2
 
 RESCUE = "rescue"
 """The clean home, beside her own."""

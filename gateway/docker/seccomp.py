@@ -3,7 +3,8 @@
 Owns the table. The rule: what an unprivileged program needs, debuggers on one's own processes
 included (the kernel's own ptrace check still holds); nothing that needs a capability, and none of
 the doors through which kernels were broken from containers: AF_ALG and AF_VSOCK sockets,
-userfaultfd, io_uring, bpf, perf events, the kernel's key rings, namespaces and mounts.
+userfaultfd, io_uring, bpf, perf events, the kernel's key rings, namespaces and mounts; nor a way
+out of the disk quota (ioctls.py).
 Only 64-bit calls are allowed: socketcall(2) of 32-bit programs hides its arguments from the filter.
 """
 
@@ -12,13 +13,15 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 
+from gateway.docker.ioctls import REFUSED, all_but
+
 Rule = dict[str, object]
 
 _FILES = """
 access chdir chmod chown close close_range copy_file_range creat dup dup2 dup3 faccessat faccessat2
 fadvise64 fallocate fchdir fchmod fchmodat fchmodat2 fchown fchownat fcntl fdatasync fgetxattr flistxattr
 flock fremovexattr fsetxattr fstat fstatfs fsync ftruncate futimesat getcwd getdents getdents64 getxattr
-inotify_add_watch inotify_init inotify_init1 inotify_rm_watch ioctl lchown lgetxattr link linkat listxattr
+inotify_add_watch inotify_init inotify_init1 inotify_rm_watch lchown lgetxattr link linkat listxattr
 llistxattr lremovexattr lseek lsetxattr lstat memfd_create memfd_secret mkdir mkdirat mknod mknodat
 name_to_handle_at newfstatat open openat openat2 pipe pipe2 pread64 preadv preadv2 pwrite64 pwritev pwritev2
 read readahead readlink readlinkat readv removexattr rename renameat renameat2 rmdir sendfile setxattr splice
@@ -104,6 +107,10 @@ def _rules() -> list[Rule]:
         _allow(["unshare"], [_argument(0, _NAMESPACES | _TIME_NAMESPACE, "SCMP_CMP_MASKED_EQ", 0)]),
         # clone3 keeps its flags in memory, out of the filter's sight; told ENOSYS, the C library uses clone.
         _refuse(["clone3"], _ENOSYS, []),
+        *(
+            _allow(["ioctl"], [_argument(1, mask, "SCMP_CMP_MASKED_EQ", value)])
+            for mask, value in all_but(REFUSED)
+        ),
         *(_when("personality", 0, persona) for persona in _PERSONALITIES),
     ]
 

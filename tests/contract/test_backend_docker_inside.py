@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from gateway.docker.ioctls import REFUSED
 from gateway.docker.naming import resource_name
 from tests.contract.backend_contract import ignore
 from tests.support.docker_world import DockerWorld, docker, image_id
@@ -66,6 +67,27 @@ def test_holds_no_right_and_can_gain_none(inside: Inside) -> None:
     status = dict(line.split() for line in done.stdout.splitlines()[1:])
     assert {status[name] for name in ("CapInh:", "CapPrm:", "CapEff:", "CapBnd:", "CapAmb:")} == {"0" * 16}
     assert (status["NoNewPrivs:"], status["Seccomp:"]) == ("1", "2")
+
+
+IOCTL = """
+    import errno, fcntl, os
+    os.makedirs("/workspace/d", exist_ok=True)
+    for command in {commands}:
+        try:
+            fcntl.ioctl(os.open("/workspace/d", os.O_RDONLY), command, bytearray(4096))
+            print("done")
+        except OSError as error:
+            print(errno.errorcode[error.errno])
+"""
+
+
+def test_nothing_leads_out_of_a_disk_quota_and_other_commands_work(inside: Inside) -> None:
+    """Subvolumes, flags, and projects; a filter sees 64 bits of a command, and the kernel takes 32."""
+    refused = [*sorted(REFUSED), 1 << 32 | min(REFUSED)]
+    assert inside.python(IOCTL.format(commands=refused)).split() == ["EPERM"] * len(refused)
+    near = [command ^ bit for command in sorted(REFUSED) for bit in (2, 1 << 20)]
+    assert "EPERM" not in inside.python(IOCTL.format(commands=near)).split()
+    assert inside.run("lsattr -d /workspace/d && script -qec 'stty size' /dev/null").returncode == 0
 
 
 SOCKET = """
