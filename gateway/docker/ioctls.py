@@ -31,8 +31,8 @@ REFUSED = frozenset(_BTRFS + _ATTRIBUTES)
 def all_but(refused: Collection[int]) -> Iterator[tuple[int, int]]:
     """Masks and values: a command is none of `refused` exactly when for one pair `command & mask == value`.
 
-    A seccomp profile can only say what is allowed, and compare an argument once a rule. The widest, which most
-    commands belong to, come first.
+    A seccomp profile can only say what is allowed, and compare an argument once a rule. The widest come
+    first, which most commands belong to.
     """
     waiting = deque([(0, 0)])
     while waiting:
