@@ -33,6 +33,7 @@ STATUS = {
 
 _MODULES = {
     "allocate": "leases",
+    "ca": "authorities",
     "doctor": "doctor",
     "extend": "leases",
     "gpu": "gpus",

@@ -29,7 +29,8 @@ Floors: who may import whom. A test holds them (setup.cfg has the contracts)::
     1  ports store verbs messages wire journal pipes  the seams, and the workers' protocol
        privileges
     0  errors names units keys users devices quotas leases usage images mounts networks workspaces sessions
-                                                      keyoptions sources clock mirrors config disks
+                                                      keyoptions sources certificates credentials clock
+                                                      mirrors config disks
                                                       the nouns: values and decisions
 
 Two protocols, a module each: verbs.py (worker and broker) and runner/protocol.py (worker, broker and

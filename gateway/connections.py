@@ -15,8 +15,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
+from gateway.certificates import Trust
+from gateway.credentials import Credential, credential
 from gateway.errors import Code, PlatformError
-from gateway.keyoptions import PLAIN, KeyOptions
+from gateway.keyoptions import KeyOptions
 from gateway.store import LiveConnection, LiveSession
 from gateway.users import Account
 from gateway.verbs import Evidence
@@ -29,6 +31,8 @@ LONGEST_DIGEST = 64
 MOST_REMEMBERED = 100_000
 """Session ids that no other connection may have: a worker that kept evidence could use it again else."""
 
+NOBODY = Trust()
+NONE = Credential(b"", "")
 Proves = Callable[[bytes, str, bytes, bytes, bytes, KeyOptions], bool]
 
 
@@ -51,8 +55,7 @@ class Connection:
     ticket: str = ""
     user_id: int = 0
     user: str = ""
-    key: bytes = b""
-    fingerprint: str = ""
+    credential: Credential = NONE
     entered: bool = False
     """Whether it was given a line to the runner: only then do its sessions end with the container."""
     channels: dict[str, LiveSession] = field(default_factory=dict)
@@ -108,26 +111,23 @@ class Connections:
         return True
 
     def authenticate(
-        self, worker: Peer, evidence: Evidence, account: Account | None, now: datetime
+        self, worker: Peer, evidence: Evidence, account: Account | None, now: datetime, trust: Trust = NOBODY
     ) -> Connection:
         """Check the evidence and give the connection its ticket.
 
         Raises DENIED, always with the same words, when anything is amiss: an unknown, disabled or
-        other user, a key that is not hers or not to be used now or from there, a signature that does not
-        hold or is not over this connection's session id, a second ticket of a connection. Raises
-        QUOTA_EXCEEDED for one connection too many of one user.
+        other user, a key or certificate that is not hers or not good now or from there, a signature that
+        does not hold or is not over this connection's session id, a second ticket of a connection.
+        Raises QUOTA_EXCEEDED for one connection too many of one user.
         """
         connection = self._by_id.get(evidence.connection)
         if connection is None or connection.worker is not worker or connection.ticket:
             raise _denied()
         if account is None or not account.enabled or account.name != evidence.user:
             raise _denied()
-        fingerprint = account.keys.get(evidence.key)
+        used = credential(account, trust, evidence.key, connection.address, now)
         claim = (evidence.user, evidence.key, evidence.signed, evidence.signature)
-        options = account.options.get(evidence.key, PLAIN)
-        if fingerprint is None or options.refusal(connection.address, now) is not None:
-            raise _denied()
-        if not self._proves(connection.session_id, *claim, options):
+        if used is None or not self._proves(connection.session_id, *claim, used.options):
             raise _denied()
         if sum(other.user_id == account.user_id for other in self) >= MOST_OF_A_USER:
             raise PlatformError(
@@ -135,7 +135,7 @@ class Connections:
                 f"You have {MOST_OF_A_USER} connections open, which is the most; close one and try again.",
             )
         connection.user_id, connection.user = account.user_id, account.name
-        connection.key, connection.fingerprint = evidence.key, fingerprint
+        connection.credential = used
         connection.ticket = secrets.token_hex(16)
         self._by_ticket[connection.ticket] = connection
         return connection
@@ -202,7 +202,7 @@ class Connections:
                 each.user_id,
                 each.user,
                 each.peer,
-                each.fingerprint,
+                each.credential.fingerprint,
                 each.arrived_at,
                 tuple(each.channels.values()),
             )

@@ -28,11 +28,23 @@ def _refuse(sentence: str) -> NoReturn:
     raise PlatformError(Code.INVALID, sentence)
 
 
-class _Blob:
-    """Reads the fields of a key blob in order; a short or surplus field is refused."""
+class Blob:
+    """Reads the fields of a key blob in order; a short or surplus field is refused (INVALID)."""
 
     def __init__(self, data: bytes) -> None:
         self._rest = data
+
+    @property
+    def left(self) -> int:
+        """How many bytes were not read yet."""
+        return len(self._rest)
+
+    def number(self, size: int) -> int:
+        """The next `size` bytes as an unsigned integer."""
+        if len(self._rest) < size:
+            _refuse("The key is cut off; copy the whole line from the .pub file.")
+        field, self._rest = self._rest[:size], self._rest[size:]
+        return int.from_bytes(field, "big")
 
     def string(self) -> bytes:
         """The next length-prefixed string (RFC 4251 section 5)."""
@@ -57,13 +69,13 @@ class _Blob:
             _refuse("The key has surplus bytes; copy the line from the .pub file again.")
 
 
-def _ed25519(blob: _Blob) -> None:
+def _ed25519(blob: Blob) -> None:
     if len(blob.string()) != 32:
         _refuse("The Ed25519 key does not have 32 bytes; copy the line from the .pub file again.")
 
 
-def _nist(curve: str, size: int) -> Callable[[_Blob], None]:
-    def check(blob: _Blob) -> None:
+def _nist(curve: str, size: int) -> Callable[[Blob], None]:
+    def check(blob: Blob) -> None:
         name, point = blob.string(), blob.string()
         # SEC 1 section 2.3.3: 04, then both coordinates; OpenSSH takes no compressed points either.
         if name != curve.encode() or len(point) != 2 * size + 1 or point[0] != 4:
@@ -72,8 +84,8 @@ def _nist(curve: str, size: int) -> Callable[[_Blob], None]:
     return check
 
 
-def _with_application(check: Callable[[_Blob], None]) -> Callable[[_Blob], None]:
-    def checked(blob: _Blob) -> None:
+def _with_application(check: Callable[[Blob], None]) -> Callable[[Blob], None]:
+    def checked(blob: Blob) -> None:
         check(blob)
         if not blob.string():
             _refuse("The security key names no application; copy the line from the .pub file again.")
@@ -81,7 +93,7 @@ def _with_application(check: Callable[[_Blob], None]) -> Callable[[_Blob], None]
     return checked
 
 
-def _rsa(blob: _Blob) -> None:
+def _rsa(blob: Blob) -> None:
     exponent, modulus = blob.mpint(), blob.mpint()
     low, high = _RSA_BITS
     if not low <= modulus.bit_length() <= high:
@@ -94,7 +106,7 @@ def _rsa(blob: _Blob) -> None:
         _refuse("The RSA key is malformed; make a new one with: ssh-keygen -t ed25519")
 
 
-_TYPES: dict[str, Callable[[_Blob], None]] = {
+_TYPES: dict[str, Callable[[Blob], None]] = {
     "ssh-ed25519": _ed25519,
     "sk-ssh-ed25519@openssh.com": _with_application(_ed25519),
     "ecdsa-sha2-nistp256": _nist("nistp256", 32),
@@ -136,7 +148,7 @@ class PublicKey:
     @classmethod
     def of_blob(cls, blob: bytes) -> PublicKey:
         """A key as it is on the wire. Raises INVALID for one that could not be added."""
-        reader = _Blob(blob)
+        reader = Blob(blob)
         kind = reader.string().decode("ascii", "replace")
         if kind not in _TYPES:
             _refuse_type(kind)
@@ -150,7 +162,7 @@ class PublicKey:
         if kind not in _TYPES:
             _refuse_type(kind)
         blob = _decode(encoded)
-        if _Blob(blob).string() != kind.encode():
+        if Blob(blob).string() != kind.encode():
             _refuse("The key's type and its content disagree; copy the line from the .pub file again.")
         return replace(cls.of_blob(blob), comment=(words[2] if len(words) == 3 else "")[:_LONGEST_COMMENT])
 

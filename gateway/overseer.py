@@ -104,6 +104,11 @@ class Overseer:
             self._version = version
 
     async def _accounts(self) -> None:
+        trust = await self._desk.ask(lambda store: store.trust())
+        if trust != self._reception.trust:
+            self._reception.trust = trust
+            self._workers.push_trust()
+            note("authorities", fingerprints=sorted(trust.authorities.values()))
         known = self._reception.accounts
         found: dict[str, Account] = {
             account.name: account for account in await self._desk.ask(lambda store: store.accounts())

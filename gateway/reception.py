@@ -14,10 +14,11 @@ from datetime import datetime
 
 from gateway import verbs
 from gateway.broker import Broker
+from gateway.certificates import Trust
 from gateway.connections import Connection, Connections, Peer
+from gateway.credentials import refusal
 from gateway.errors import Code, PlatformError
 from gateway.journal import explain, note
-from gateway.keyoptions import PLAIN
 from gateway.messages import MessageError
 from gateway.store import LiveSession
 from gateway.users import Account
@@ -52,6 +53,7 @@ class Reception:
         self._tasks = tasks
         self._now = now
         self.accounts: Mapping[str, Account] = {}
+        self.trust = Trust()
         broker.end_sessions = self.end_user
         broker.occupied = self._occupied
 
@@ -103,18 +105,16 @@ class Reception:
         return True
 
     def judge(self) -> None:
-        """End the connections of users who are gone, are disabled, or may not use their key any more."""
+        """End the connections of users who are gone or disabled, or whose key or certificate is not good."""
         for connection in self._connections:
             account = self.accounts.get(connection.user)
             if account is None or account.user_id != connection.user_id:
                 reason = "Your account was removed."
             elif not account.enabled:
                 reason = "Your account was disabled; ask your operator."
-            elif connection.key not in account.keys:
-                reason = "The key that you logged in with was removed."
             else:
-                options = account.options.get(connection.key, PLAIN)
-                reason = options.refusal(connection.address, self._now()) or ""
+                shown = (connection.credential, connection.address, self._now())
+                reason = refusal(account, self.trust, *shown) or ""
             if not reason:
                 continue
             note("connection_revoked", connection=connection.id, user=connection.user, reason=reason)
@@ -124,20 +124,23 @@ class Reception:
     def _authenticate(self, worker: Peer, evidence: verbs.Evidence) -> None:
         account = self.accounts.get(evidence.user)
         try:
-            connection = self._connections.authenticate(worker, evidence, account, self._now())
+            connection = self._connections.authenticate(worker, evidence, account, self._now(), self.trust)
         except PlatformError as error:
             name = evidence.user[:LONGEST_NAME]
             note("login_refused", connection=evidence.connection, user=name, code=error.code.value)
             worker.send(verbs.Refused(evidence.connection, error.code.value, error.message))
             return
+        certificate = connection.credential.certificate
         note(
             "login",
             connection=connection.id,
             user=connection.user,
-            key=connection.fingerprint,
+            key=connection.credential.fingerprint,
             peer=connection.peer,
+            certificate=certificate and certificate.key_id,
+            serial=certificate and certificate.serial,
         )
-        worker.send(verbs.Ticket(connection.id, connection.ticket))
+        worker.send(verbs.Ticket(connection.id, connection.ticket, connection.credential.permits))
 
     async def _enter(self, worker: Peer, message: verbs.Enter) -> None:
         try:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
+from gateway.certificates import Trust
 from gateway.clock import Clock
 from gateway.devices import Device
 from gateway.disks import Disk
@@ -64,6 +65,9 @@ class BrokerStore(Protocol):
 
     def accounts(self) -> list[Account]:
         """Every user who is not removed, disabled ones included, with her keys."""
+
+    def trust(self) -> Trust:
+        """Whose certificates are believed, and which of them are revoked."""
 
     def workspace(self, user_id: int) -> Workspace:
         """What decides her container now; LIVE leases only. Raises NOT_FOUND without the user or an image."""

@@ -18,7 +18,7 @@ from typing import Any
 
 from gateway.messages import MessageError, decode
 
-VERSION = 3
+VERSION = 4
 DESCRIPTORS_A_SET = 6
 """Three pipes, each as read end, write end: stdin, stdout, stderr."""
 MOST_SETS = 16
@@ -61,6 +61,13 @@ class AccountGone:
 
 
 @dataclass(frozen=True)
+class Authorities:
+    """Broker: certificates are believed of the keys whose blobs have these SHA-256 digests, and no others."""
+
+    keys: tuple[bytes, ...]
+
+
+@dataclass(frozen=True)
 class Connection:
     """Broker: serve this accepted socket (one descriptor)."""
 
@@ -97,10 +104,14 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Ticket:
-    """Broker: the connection is this user's; every later verb about it needs `ticket`."""
+    """Broker: the connection is this user's; every later verb about it needs `ticket`.
+
+    `permits` are of certificates.PERMITS. Only the worker can hold her to them.
+    """
 
     connection: str
     ticket: str
+    permits: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -220,6 +231,7 @@ FROM_BROKER = {
         Welcome,
         Account,
         AccountGone,
+        Authorities,
         Connection,
         Ticket,
         Refused,

@@ -57,7 +57,9 @@ class Carrier:
     async def _serve(self, id_: str, sock: socket.socket) -> None:
         loop = asyncio.get_running_loop()
         entry = Entry(self._brokerage, self._pool.take, RunnerClient, self._tasks)
-        connection = Connection(loop, self._options, id_, entry, self._keys, self._tasks, self._gone)
+        connection = Connection(
+            loop, self._options, id_, entry, self._keys, self._authorities, self._tasks, self._gone
+        )
         self._connections[id_] = connection
         try:
             await loop.connect_accepted_socket(lambda: connection, sock)
@@ -80,6 +82,9 @@ class Carrier:
 
     def _keys(self, user: str) -> frozenset[bytes]:
         return self._brokerage.accounts.get(user, frozenset())
+
+    def _authorities(self) -> frozenset[bytes]:
+        return self._brokerage.authorities
 
     def _gone(self, id_: str) -> None:
         if self._connections.pop(id_, None) is not None:

@@ -139,6 +139,16 @@ class Workers:
             if worker.ready:
                 self._push_to(worker, changed, gone)
 
+    def push_trust(self) -> None:
+        """Tell every worker whose certificates are believed."""
+        for worker in self._workers:
+            if worker.ready:
+                worker.send(self._authorities())
+
+    def _authorities(self) -> verbs.Authorities:
+        digests = [sha256(blob).digest() for blob in self._reception.trust.authorities]
+        return verbs.Authorities(tuple(digests[:MOST_KEYS]))
+
     async def _keep_one(self) -> None:
         while True:
             try:
@@ -212,6 +222,7 @@ class Workers:
             raise MessageError("a worker must begin with a hello of this version")
         worker.send(verbs.Welcome(verbs.VERSION, self._keys.public(), self._uid, self._gid))
         self._push_to(worker, list(self._reception.accounts.values()), [])
+        worker.send(self._authorities())
         worker.ready = True
         self._some_ready.set()
 

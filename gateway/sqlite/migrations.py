@@ -255,3 +255,28 @@ def m011_disks(db: Database) -> None:
         "alter table workspace add column disk_held integer not null default 0 check (disk_held in (0, 1))"
     )
     db.execute("alter table workspace add column disk_seen_at text")
+
+
+@migrations()
+def m012_authorities(db: Database) -> None:
+    """Keys whose certificates let people in, and which of these do not any more."""
+    db.execute(
+        """
+        create table authority (
+            fingerprint text primary key,
+            type text not null,
+            blob blob not null,
+            comment text not null,
+            added_at text not null
+        ) strict"""
+    )
+    db.execute(
+        """
+        create table revoked (
+            authority text not null references authority(fingerprint) on delete cascade,
+            kind text not null check (kind in ('serial', 'id', 'key')),
+            value text not null,
+            revoked_at text not null,
+            primary key (authority, kind, value)
+        ) strict"""
+    )

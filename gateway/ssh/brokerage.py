@@ -22,6 +22,7 @@ class Brokerage:
 
     def __init__(self, sock: socket.socket) -> None:
         self.accounts: dict[str, frozenset[bytes]] = {}
+        self.authorities: frozenset[bytes] = frozenset()
         self.arrived: Callable[[str, socket.socket], None]
         self.ended: Callable[[str, str | None, str], None]
         self.lost: Callable[[], None]
@@ -29,15 +30,15 @@ class Brokerage:
         self._requests = 0
         self._waiting: dict[int, asyncio.Future[Any]] = {}
         self._progress: dict[int, Progress] = {}
-        self._tickets: dict[str, asyncio.Future[str]] = {}
+        self._tickets: dict[str, asyncio.Future[verbs.Ticket]] = {}
 
     def begin(self) -> None:
         """Start to read on the running loop; `lost` is called when the broker is gone."""
         self._line = wire.PacketSocket(self._sock, self._received, self._gone)
 
-    def authenticate(self, evidence: verbs.Evidence) -> asyncio.Future[str]:
+    def authenticate(self, evidence: verbs.Evidence) -> asyncio.Future[verbs.Ticket]:
         """The ticket, when the broker believes the evidence; else the PlatformError that it names."""
-        ticket: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        ticket: asyncio.Future[verbs.Ticket] = asyncio.get_running_loop().create_future()
         self._tickets[evidence.connection] = ticket
         self._send(evidence)
         return ticket
@@ -112,6 +113,8 @@ class Brokerage:
                 self.accounts[message.user] = frozenset(message.keys)
             case verbs.AccountGone():
                 self.accounts.pop(message.user, None)
+            case verbs.Authorities():
+                self.authorities = frozenset(message.keys)
             case verbs.Connection():
                 self.arrived(message.connection, socket.socket(fileno=fds[0]))
             case verbs.Ticket() | verbs.Refused():
@@ -129,7 +132,7 @@ class Brokerage:
         if ticket is None or ticket.done():
             return
         if isinstance(message, verbs.Ticket):
-            ticket.set_result(message.ticket)
+            ticket.set_result(message)
         else:
             ticket.set_exception(PlatformError(Code(message.code), message.message))
 

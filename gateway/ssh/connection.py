@@ -22,7 +22,7 @@ from gateway.ssh import words
 from gateway.ssh.channels import SessionChannel, TCPChannel, UnixChannel
 from gateway.ssh.entry import Entry
 from gateway.ssh.forward import Forward
-from gateway.ssh.login import Keys, Login
+from gateway.ssh.login import Authorities, Keys, Login
 from gateway.ssh.session import Session, refused
 from gateway.ssh.tasks import Tasks
 
@@ -44,10 +44,11 @@ class Connection(Login):
         id_: str,
         entry: Entry,
         keys: Keys,
+        authorities: Authorities,
         tasks: Tasks,
         ended: Callable[[str], None],
     ) -> None:
-        super().__init__(loop, options, id_, entry, keys)
+        super().__init__(loop, options, id_, entry, keys, authorities)
         self.tasks = tasks
         self._ended = ended
         self._no_more_sessions = False

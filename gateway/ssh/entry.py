@@ -38,9 +38,11 @@ class Entry:
         self._lock = asyncio.Lock()
         self._left = False
 
-    async def authenticated(self, evidence: Evidence) -> None:
-        """Have the broker judge the evidence, and keep its ticket. Raises PlatformError for none."""
-        self._ticket = await self._brokerage.authenticate(evidence)
+    async def authenticated(self, evidence: Evidence) -> tuple[str, ...]:
+        """Have the broker judge the evidence, and keep its ticket: what it permits. Raises PlatformError."""
+        ticket = await self._brokerage.authenticate(evidence)
+        self._ticket = ticket.ticket
+        return ticket.permits
 
     async def runner(self, progress: Progress) -> Runner:
         """The runner of this user's container, which is started when need be. Raises PlatformError."""

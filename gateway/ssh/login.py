@@ -17,6 +17,7 @@ from asyncssh.misc import ProtocolError
 from asyncssh.packet import String
 from asyncssh.public_key import decode_ssh_public_key
 
+from gateway.certificates import Certificate, is_certificate
 from gateway.errors import Code, PlatformError
 from gateway.ssh.entry import Entry
 from gateway.ssh.transport import Transport
@@ -26,6 +27,7 @@ MOST_TRIES = 20
 """Failed requests a connection, probes of keys included: an agent may hold many before the right one."""
 
 Keys = Callable[[str], frozenset[bytes]]
+Authorities = Callable[[], frozenset[bytes]]
 
 
 class Login(Transport):
@@ -38,11 +40,13 @@ class Login(Transport):
         id_: str,
         entry: Entry,
         keys: Keys,
+        authorities: Authorities,
     ) -> None:
         super().__init__(loop, options)
         self.id = id_
         self.entry = entry
         self._keys = keys
+        self._authorities = authorities
         self._evidence: Evidence | None = None
         self._tries = 0
 
@@ -52,18 +56,28 @@ class Login(Transport):
 
     async def validate_public_key(self, username: str, key_data: bytes, msg: bytes, signature: bytes) -> bool:
         """Whether this key may be tried, or with a signature, whether it holds. Never suspends."""
-        if sha256(key_data).digest() not in self._keys(username):
-            return False
-        if not msg:
-            return True
+        known = self._known(username, key_data)
+        if known is None or not msg:
+            return known is not None
         signed = String(self._session_id) + msg
-        key = decode_ssh_public_key(key_data)
+        key = decode_ssh_public_key(known)
         # Whether a security key must be touched is an option of the key's, which the broker knows.
         key.set_touch_required(False)
         if not key.verify(signed, signature):
             return False
         self._evidence = Evidence(self.id, username, key_data, signed, signature)
         return True
+
+    def _known(self, user: str, shown: bytes) -> bytes | None:
+        """The blob of the key that a signature has to be of, when `shown` may let this user in."""
+        if not is_certificate(shown):
+            return shown if sha256(shown).digest() in self._keys(user) else None
+        try:
+            certificate = Certificate.parse(shown)
+        except PlatformError:
+            return None
+        trusted = sha256(certificate.authority).digest() in self._authorities()
+        return certificate.key if trusted and user in certificate.principals else None
 
     def send_userauth_failure(self, partial_success: bool) -> None:
         """Refuse one request; too many end the connection."""
@@ -83,7 +97,7 @@ class Login(Transport):
             self.abort()
             return
         try:
-            await self.entry.authenticated(evidence)
+            permits = await self.entry.authenticated(evidence)
         except asyncio.CancelledError:
             self.abort()
             raise
@@ -93,5 +107,7 @@ class Login(Transport):
             else:
                 self.end(error.message)
             return
+        # asyncssh asks these before it opens a terminal or a forward.
+        self._cert_options = {f"permit-{name}": True for name in permits}
         if self._transport is not None:
             await super().send_userauth_success()

@@ -15,6 +15,7 @@ from click.testing import CliRunner, Result
 from admin.call import caller
 from admin.main import cli
 from admin.output import printable
+from gateway.certificates import Trust
 from gateway.devices import DeviceRequest
 from gateway.sqlite.store import Store
 from tests.support.stores import NOW, add_people, gpu, key_line, open_store
@@ -148,6 +149,33 @@ def test_a_key_is_replaced_in_one_step_or_not_at_all(gpuadmin: Gpuadmin, store: 
     assert (new["options"], new["type"]) == ("verify-required", "sk-ssh-ed25519@openssh.com")
     verbs = [row["verb"] for row in store._db.rows("select verb from event order by id desc limit 2")]
     assert sorted(verbs) == ["key add", "key remove"]
+
+
+def test_authorities(gpuadmin: Gpuadmin, store: Store) -> None:
+    assert listed(gpuadmin("ca", "list", "--json")) == []
+    done(gpuadmin("ca", "add", "-", stdin=key_line("ca", "the lab")))
+    assert "already" in done(gpuadmin("ca", "add", "-", stdin=key_line("ca")))
+    refused(gpuadmin("ca", "add", "-", stdin=f'from="10.0.0.1" {key_line("cb")}'), 2, "has no options")
+    (shown,) = listed(gpuadmin("ca", "list", "--json"))
+    fingerprint = shown["fingerprint"]
+    assert (shown["comment"], shown["revoked"]) == ("the lab", [])
+    person = "SHA256:" + "x" * 43
+    done(gpuadmin("ca", "revoke", fingerprint, "--serial", "7"))
+    done(gpuadmin("ca", "revoke", fingerprint, "--id", "alice-laptop"))
+    done(gpuadmin("ca", "revoke", fingerprint, "--key", person))
+    assert "already" in done(gpuadmin("ca", "revoke", fingerprint, "--serial", "7"))
+    refused(gpuadmin("ca", "revoke", fingerprint), 2, "one of --serial")
+    refused(gpuadmin("ca", "revoke", fingerprint, "--serial", "7", "--id", "x"), 2, "one of --serial")
+    refused(gpuadmin("ca", "revoke", fingerprint, "--serial", "-1"), 2, "--serial")
+    refused(gpuadmin("ca", "revoke", fingerprint, "--key", "x.pub"), 2, "no fingerprint")
+    refused(gpuadmin("ca", "revoke", "SHA256:no", "--serial", "7"), 1, "no authority")
+    names = {("serial", "7"), ("id", "alice-laptop"), ("key", person)}
+    assert store.trust().revoked == {(fingerprint, *name) for name in names}
+    (shown,) = listed(gpuadmin("ca", "list", "--json"))
+    assert {(each["kind"], each["value"]) for each in shown["revoked"]} == names
+    done(gpuadmin("ca", "remove", fingerprint))
+    assert store.trust() == Trust()
+    refused(gpuadmin("ca", "remove", fingerprint), 1, "no authority")
 
 
 def test_a_grant_and_what_lists_it(gpuadmin: Gpuadmin, store: Store) -> None:

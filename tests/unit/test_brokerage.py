@@ -137,9 +137,9 @@ async def test_an_answer_in_the_turn_of_its_cancellation_is_closed(lines: Lines)
 async def test_a_ticket_or_none(lines: Lines) -> None:
     ticket = lines.brokerage.authenticate(EVIDENCE)
     assert await lines.asked() == EVIDENCE
-    lines.answer(verbs.Ticket("c2", "another's"))
-    lines.answer(verbs.Ticket("c1", "t1"))
-    assert await ticket == "t1"
+    lines.answer(verbs.Ticket("c2", "another's", ()))
+    lines.answer(verbs.Ticket("c1", "t1", ("pty",)))
+    assert await ticket == verbs.Ticket("c1", "t1", ("pty",))
     refused = lines.brokerage.authenticate(EVIDENCE)
     lines.answer(verbs.Refused("c1", "denied", "Permission denied."))
     with pytest.raises(PlatformError) as caught:
@@ -151,7 +151,7 @@ async def test_a_connection_that_ended_waits_for_no_ticket(lines: Lines) -> None
     ticket = lines.brokerage.authenticate(EVIDENCE)
     lines.brokerage.gone("c1")
     assert ticket.cancelled()
-    lines.answer(verbs.Ticket("c1", "late"))
+    lines.answer(verbs.Ticket("c1", "late", ()))
     lines.answer(verbs.End("c1", None, "sync"))
     await until(lambda: lines.ended)
 
@@ -162,9 +162,12 @@ async def test_the_snapshot_follows(lines: Lines) -> None:
     lines.answer(verbs.Account("alice", ()))
     lines.answer(verbs.AccountGone("bob"))
     lines.answer(verbs.AccountGone("carol"))
+    lines.answer(verbs.Authorities((b"4",)))
+    lines.answer(verbs.Authorities((b"5",)))
     lines.answer(verbs.End("c1", "s1", "why"))
     await until(lambda: lines.ended)
     assert lines.brokerage.accounts == {"alice": frozenset()}
+    assert lines.brokerage.authorities == {b"5"}
     assert lines.ended == [("c1", "s1", "why")]
 
 

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import pytest
 
 from gateway import connections as limits
-from gateway.connections import Connection, Connections
+from gateway.certificates import Trust
+from gateway.connections import NOBODY, Connection, Connections
 from gateway.errors import Code, PlatformError
 from gateway.evidence import proves
 from gateway.keyoptions import KeyOptions
 from gateway.store import LiveSession
 from gateway.users import Account
 from gateway.verbs import Evidence
+from tests.support.certificates import Authority, Certified, forged
 from tests.support.keys import AnyKey, Key, SecurityKey, every_kind, evidence, fingerprint, request
 from tests.support.stores import NOW
 
@@ -59,11 +62,17 @@ def house() -> House:
     return House(Connections(proves), Worker(), Worker())
 
 
-def denied(house: House, told: Evidence, known: Account | None, worker: Worker | None = None) -> None:
+def denied(
+    house: House,
+    told: Evidence,
+    known: Account | None,
+    worker: Worker | None = None,
+    trust: Trust = NOBODY,
+) -> None:
     """The evidence is refused, in words that do not say why, and nothing comes of it."""
     before = list(house.connections)
     with pytest.raises(PlatformError) as caught:
-        house.connections.authenticate(worker or house.worker, told, known, NOW)
+        house.connections.authenticate(worker or house.worker, told, known, NOW, trust)
     assert (caught.value.code, caught.value.message) == (Code.DENIED, "Permission denied.")
     assert list(house.connections) == before
 
@@ -74,8 +83,8 @@ def test_evidence_gives_a_ticket_that_only_its_worker_may_use(house: House, kind
     known = account(7, "alice", BOB, key)
     told = evidence(connection.id, b"1" * 32, "alice", key)
     assert house.connections.authenticate(house.worker, told, known, NOW) is connection
-    assert (connection.user_id, connection.user, connection.key) == (7, "alice", key.blob)
-    assert connection.fingerprint == fingerprint(key)
+    assert (connection.user_id, connection.user, connection.credential.key) == (7, "alice", key.blob)
+    assert connection.credential.fingerprint == fingerprint(key)
     assert len(connection.ticket) >= 32
     assert house.connections.holder(house.worker, connection.ticket) is connection
     for worker, ticket in [(house.other, connection.ticket), (house.worker, ""), (house.worker, "0" * 32)]:
@@ -239,6 +248,30 @@ def test_a_security_key_proves_as_much_as_its_options_ask(house: House) -> None:
             assert house.connections.authenticate(house.worker, told, known, NOW) is connection
         else:
             denied(house, told, known)
+
+
+def test_a_certificate_is_evidence_only_of_an_authority_that_is_believed(
+    house: House, tmp_path: Path
+) -> None:
+    ours, theirs = Authority(tmp_path), Authority(tmp_path, name="other")
+    names, known = ("-n", "alice"), account(1, "alice")
+    connection = house.keyed(b"1" * 32)
+
+    def told(shown: Certified, user: str = "alice") -> Evidence:
+        return evidence(connection.id, b"1" * 32, user, shown)
+
+    mine = ours.certify(*names)
+    for shown in (theirs.certify(*names), ours.certify("-n", "bob"), ours.certify()):
+        denied(house, told(shown), known, trust=ours.trust)
+    denied(house, told(mine), known)
+    denied(house, told(mine), replace(known, enabled=False), trust=ours.trust)
+    denied(house, told(mine, "bob"), known, trust=ours.trust)
+    denied(house, told(forged(mine, b"an id", b"an it")), known, trust=ours.trust)
+    denied(
+        house, told(forged(theirs.certify(*names), theirs.key.blob, ours.key.blob)), known, trust=ours.trust
+    )
+    authenticated = house.connections.authenticate(house.worker, told(mine), known, NOW, ours.trust)
+    assert authenticated.credential.fingerprint == mine.key.get_fingerprint()
 
 
 def test_a_revoked_connection_has_no_ticket_and_gets_no_other(house: House) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ import pytest
 from asyncssh.packet import Boolean, Byte, String
 
 from gateway import connections as limits
+from gateway.certificates import Trust
 from gateway.verbs import Evidence
+from tests.support.certificates import Authority
 from tests.support.front import Front, front, until
 
 
@@ -44,6 +47,81 @@ async def test_the_next_key_is_tried_after_one_that_the_broker_refuses(here: Fro
     assert list(alice.keys) != [old]
     done = await here.ssh("alice", "-i", str(here.folder / "old.key"), "localhost", "echo in")
     assert done[:2] == (0, b"in\n")
+
+
+def believe(here: Front, trust: Trust) -> None:
+    here.reception.trust = trust
+    here.workers.push_trust()
+
+
+@pytest.fixture
+def authority(here: Front) -> Authority:
+    """An authority that is believed; carol has a key that nobody knows, and what it certifies."""
+    made = Authority(here.folder)
+    believe(here, made.trust)
+    here.add(3, "carol")
+    nothing = replace(here.reception.accounts["carol"], keys={})
+    here.reception.accounts = {**here.reception.accounts, "carol": nothing}
+    here.workers.push([nothing], [])
+    return made
+
+
+def certify(here: Front, authority: Authority, *options: str) -> None:
+    authority.certify(*options, file=here.folder / "carol.key")
+
+
+async def test_a_certificate_lets_in_whom_it_names(here: Front, authority: Authority) -> None:
+    certify(here, authority, "-n", "carol,alice")
+    assert (await here.ssh("carol", "localhost", "echo in"))[:2] == (0, b"in\n")
+    certify(here, authority, "-n", "alice")
+    code, _, err = await here.ssh("carol", "localhost", "true")
+    assert code == 255
+    assert b"Permission denied (publickey" in err
+
+
+@pytest.mark.parametrize("told", ["everybody", "the broker alone"])
+async def test_an_authority_that_is_gone_lets_nobody_in(here: Front, authority: Authority, told: str) -> None:
+    certify(here, authority, "-n", "carol")
+    if told == "everybody":
+        believe(here, Trust())
+    else:
+        here.reception.trust = Trust()
+    code, _, err = await here.ssh("carol", "localhost", "true")
+    assert code == 255
+    assert b"Permission denied (publickey" in err
+
+
+async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.write(b"hello")
+    writer.close()
+    await writer.wait_closed()
+
+
+async def test_a_certificate_permits_no_more_than_it_says(here: Front, authority: Authority) -> None:
+    certify(here, authority, "-n", "carol", "-O", "clear", "-O", "permit-pty")
+    assert (await here.ssh("carol", "-tt", "localhost", "test -t 0 && echo tty"))[1] == b"tty\r\n"
+    target = await asyncio.start_server(greet, "127.0.0.1", 0)
+    through = ("-W", f"127.0.0.1:{target.sockets[0].getsockname()[1]}", "localhost")
+    assert (await here.ssh("carol", *through))[:2] == (255, b"")
+    certify(here, authority, "-n", "carol", "-O", "clear", "-O", "permit-port-forwarding")
+    code, out, err = await here.ssh("carol", "-tt", "localhost", "echo in")
+    assert (code, out) == (255, b"")
+    assert b"PTY allocation request failed" in err
+    assert (await here.ssh("carol", *through))[1] == b"hello"
+    target.close()
+    await target.wait_closed()
+
+
+async def test_who_came_in_by_a_revoked_certificate_is_out(here: Front, authority: Authority) -> None:
+    certify(here, authority, "-n", "carol", "-z", "7")
+    running = asyncio.create_task(here.ssh("carol", "localhost", "sleep 1000"))
+    await until(lambda: here.connections.shown() and here.connections.shown()[0].sessions)
+    believe(here, replace(authority.trust, revoked=frozenset([(authority.key.fingerprint, "serial", "7")])))
+    here.reception.judge()
+    code, _, err = await running
+    assert code == 255
+    assert b"The certificate that you logged in with was revoked." in err
+    assert (await here.ssh("carol", "localhost", "true"))[0] == 255
 
 
 async def test_a_reason_that_is_no_secret_is_told(here: Front, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -112,7 +112,7 @@ def test_a_worker_may_not_say(data: bytes) -> None:
         (verbs.Connection("1"), 1),
         (verbs.Entered(1, ""), 1),
         (verbs.Piped(1, 2), 12),
-        (verbs.Ticket("1", "2"), 0),
+        (verbs.Ticket("1", "2", ()), 0),
     ],
 )
 def test_surplus_and_missing_descriptors_are_refused(message: Any, right: int) -> None:
