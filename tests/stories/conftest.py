@@ -8,13 +8,15 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from ipaddress import IPv4Network
 from pathlib import Path
 
 import pytest
 
 from gateway.networks import parse_routes
-from tests.support.house import House, Person
+from tests.conftest import GpuEngine
+from tests.support.house import House, Person, wait_for
 
 # Far from the product's default pool.
 _SPACE = IPv4Network("10.128.0.0/10")
@@ -44,6 +46,25 @@ def ended(house: House) -> None:
         house.close()
     finally:
         shutil.rmtree(house.folder)
+
+
+@contextmanager
+def a_lab(image: str, engine: GpuEngine) -> Iterator[House]:
+    """A running gateway on the engine with stand-in GPUs, which knows all four of them."""
+    house = a_house(image, engine.environment)
+    try:
+        house.start()
+        wait_for(lambda: len(house.listed("gpu", "list")) == 4, "the inventory")
+        yield house
+    finally:
+        ended(house)
+
+
+@pytest.fixture
+def lab(base_image: str, gpu_engine: GpuEngine) -> Iterator[House]:
+    """A gateway with four GPUs for one test, which may do anything to it."""
+    with a_lab(base_image, gpu_engine) as house:
+        yield house
 
 
 @pytest.fixture(scope="module")

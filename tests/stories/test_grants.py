@@ -11,7 +11,7 @@ import pytest
 
 from gateway.devices import DeviceRequest
 from tests.conftest import GpuEngine
-from tests.stories.conftest import a_house, ended
+from tests.stories.conftest import a_lab
 from tests.support.house import House, Person, wait_for
 from tests.support.nvidia import state
 
@@ -20,14 +20,9 @@ _SHOWN = "nvidia-smi -L 2>/dev/null; ls /dev | grep -c '^nvidia[0-9]'; echo $NVI
 
 @pytest.fixture(scope="module")
 def lab(gpu_engine: GpuEngine, base_image: str) -> Iterator[House]:
-    """A gateway on the engine with four stand-in GPUs."""
-    house = a_house(base_image, gpu_engine.environment)
-    try:
-        house.start()
-        wait_for(lambda: len(house.listed("gpu", "list")) == 4, "the inventory")
+    """One for every test of this module; none disturbs it."""
+    with a_lab(base_image, gpu_engine) as house:
         yield house
-    finally:
-        ended(house)
 
 
 @pytest.fixture

@@ -8,24 +8,10 @@ from datetime import UTC, datetime
 
 import pytest
 
-from tests.conftest import GpuEngine
-from tests.stories.conftest import a_house, ended
 from tests.support.house import House, wait_for
 from tests.support.nvidia import state
 
 WHICH = "echo $WHICH"
-
-
-@pytest.fixture
-def lab(gpu_engine: GpuEngine, base_image: str) -> Iterator[House]:
-    """A gateway with stand-in GPUs, whose driver is state.DRIVER."""
-    house = a_house(base_image, gpu_engine.environment)
-    try:
-        house.start()
-        wait_for(lambda: house.listed("gpu", "list"), "the inventory")
-        yield house
-    finally:
-        ended(house)
 
 
 @pytest.fixture

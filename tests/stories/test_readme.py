@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT, GpuEngine
-from tests.stories.conftest import a_house, ended
-from tests.support.house import House, wait_for
+from tests.conftest import ROOT
+from tests.support.house import House
 
 _README = (ROOT / "README.md").read_text()
 
@@ -19,18 +17,6 @@ _README = (ROOT / "README.md").read_text()
 def _blocks() -> list[list[str]]:
     """The commands of each sh block."""
     return [block.strip().splitlines() for block in re.findall(r"```sh\n(.*?)```", _README, re.DOTALL)]
-
-
-@pytest.fixture
-def lab(gpu_engine: GpuEngine, base_image: str) -> Iterator[House]:
-    """A gateway with stand-in GPUs."""
-    house = a_house(base_image, gpu_engine.environment)
-    try:
-        house.start()
-        wait_for(lambda: house.listed("gpu", "list"), "the inventory")
-        yield house
-    finally:
-        ended(house)
 
 
 def test_the_operators_day_runs_from_top_to_bottom(lab: House, monkeypatch: pytest.MonkeyPatch) -> None:
