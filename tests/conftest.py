@@ -16,11 +16,17 @@ from pathlib import Path
 import pytest
 
 from tests.support import images
+from gateway.privileges import raise_limit
 from tests.support.nvidia import state
 from tests.support.traces import traces
 
 ROOT = Path(__file__).resolve().parent.parent
 NVIDIA = ROOT / "tests" / "support" / "nvidia"
+
+
+def pytest_configure() -> None:
+    """Many descriptors, as the product's processes have; Debian 13's sudo leaves its caller 1,024."""
+    raise_limit()
 
 
 @pytest.fixture(scope="session", autouse=True)
