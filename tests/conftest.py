@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import images
 from gateway.privileges import raise_limit
+from tests.support import images
 from tests.support.nvidia import state
 from tests.support.traces import traces
 
