@@ -13,6 +13,7 @@ import secrets
 import shutil
 import subprocess
 import sys
+import sysconfig
 import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -46,8 +47,7 @@ class Recipe:
         self.wheels.mkdir()
         self.tmp.mkdir()
         shutil.copytree(RECIPE, self.recipe)
-        bundled = next((Path(ensurepip.__file__).parent / "_bundled").glob("pip-*.whl"))
-        shutil.copy(bundled, self.wheels)
+        shutil.copy(_pip(), self.wheels)
         write_wheel(self.wheels, "tiny", "1.0", {"tiny.py": "def answer():\n    return 42\n"})
         self.lock(*self.wheels.iterdir())
         (self.recipe / "versions.toml").write_text(FACTS)
@@ -111,6 +111,13 @@ class Recipe:
         """What of a build is left: files and containers."""
         names = docker("ps", "-a", "--filter", "name=gpu-gateway-build-", "--filter", f"ancestor={self.base}")
         return [*map(str, self.tmp.iterdir()), *names.splitlines()[1:]]
+
+
+def _pip() -> Path:
+    """A wheel of pip: Python's own, which Debian's and Ubuntu's keep in a folder beside it."""
+    elsewhere = sysconfig.get_config_var("WHEEL_PKG_DIR")
+    folder = Path(elsewhere) if elsewhere else Path(ensurepip.__file__).parent / "_bundled"
+    return next(folder.glob("pip-*.whl"))
 
 
 def docker(*words: str, check: bool = True) -> str:
