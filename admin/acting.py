@@ -106,12 +106,10 @@ def running(call: Call) -> set[int] | None:
     """The ids of the users whose containers run, as the broker or the engine says; None: nobody answers."""
     if broker_runs(call.config.state):
         return call.store.running()
-    import asyncio
-
-    from gateway.wiring import running_without_broker
+    from admin import engine
 
     try:
-        return asyncio.run(running_without_broker(call.config, call.store.instance()))
+        return engine.running(call.config, call.store.instance())
     except PlatformError:
         return None
 

@@ -99,15 +99,6 @@ async def act_without_broker(config: Config, store: Store) -> None:
         await parts.close()
 
 
-async def running_without_broker(config: Config, instance: str) -> set[int]:
-    """The ids of the users whose containers run. Raises UNAVAILABLE when the engine does not answer."""
-    backend = DockerBackend(instance, str(config.pool))
-    try:
-        return {container.workspace_id for container in await backend.list() if container.running}
-    finally:
-        await backend.close()
-
-
 def open_store(config: Config, check: bool) -> Store:
     """The store of this installation; `check` looks for damage first."""
     return Store.open(config.state, this_machine(), config.uids, check=check)

@@ -37,6 +37,20 @@ def state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.mark.parametrize("words", LISTINGS)
 def test_a_listing_imports_nothing_that_it_does_not_need(state: Path, words: str) -> None:
+    imported = _imported(state, words)
+    assert "admin.call" in imported
+    assert imported & HEAVY == set()
+
+
+def test_without_a_gateway_the_engine_alone_is_asked(tmp_path: Path) -> None:
+    """Not by way of everything that serves people."""
+    imported = _imported(tmp_path, "workspace list")
+    assert "gateway.docker.backend" in imported
+    assert "gateway.wiring" not in imported
+
+
+def _imported(state: Path, words: str) -> set[str]:
+    """The modules that `gpuadmin WORDS` has imported when it ends."""
     ended = subprocess.run(
         [sys.executable, "-c", _PROGRAM, *words.split()],
         env={**os.environ, "GPU_GATEWAY_STATE": str(state)},
@@ -45,6 +59,4 @@ def test_a_listing_imports_nothing_that_it_does_not_need(state: Path, words: str
         timeout=60,
     )
     assert ended.returncode == 0, ended.stderr
-    imported = set(ended.stderr.split())
-    assert "admin.call" in imported
-    assert imported & HEAVY == set()
+    return set(ended.stderr.split())
