@@ -1,7 +1,7 @@
 """The engine, asked without the rest of the platform: what a listing shows while no gateway runs.
 
-Owns that one question. Must not change anything, nor import what serves people (gateway.wiring), which takes as
-long again as the answer.
+Owns that one question. Must not change anything, nor import what serves people (gateway.wiring): that takes
+as long again as the answer.
 """
 
 from __future__ import annotations
