@@ -61,6 +61,8 @@ class WorkspaceFolders:
             make_directory(own, "workspace", 0o700, (user.uid, user.gid))
             make_directory(own, "tmp", 0o1777)
             make_directory(own, "vartmp", 0o1777)
+            # The broker listens there whenever it starts, so it is no part of what she may fill.
+            hold_on(own).make(own, "socket")
             make_directory(own, "socket", 0o711)
             make_directory(own, "etc", 0o755)
             with opened("etc", own) as etc:
