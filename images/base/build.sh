@@ -16,7 +16,6 @@
 set -eu
 
 SUITE=bookworm
-KEYRING=/usr/share/keyrings/debian-archive-keyring.gpg
 HERE=$(cd "$(dirname "$0")" && pwd)
 
 say() { printf 'base image: %s\n' "$*"; }
@@ -34,7 +33,6 @@ case $REF in *:*[!A-Za-z0-9._-]*|*:|*[!A-Za-z0-9._/:-]*) VERSION= ;; *:*) ;; *) 
 for program in mmdebstrap docker; do
     command -v "$program" >/dev/null || fail 69 "The program '$program' is missing; install the package of that name."
 done
-[ -r "$KEYRING" ] || fail 69 "Debian's archive keys are missing; install the package debian-archive-keyring."
 docker version --format '{{.Server.Version}}' >/dev/null 2>&1 ||
     fail 1 "No Docker engine answers at ${DOCKER_HOST:-the default socket}; start it, or set DOCKER_HOST."
 
@@ -48,11 +46,13 @@ host_apt() { command -v apt-config >/dev/null && apt-config dump --format '%v' "
 mirror=${GPU_GATEWAY_APT_MIRROR:-http://deb.debian.org/debian}
 mirror=${mirror%/}
 security=${GPU_GATEWAY_APT_SECURITY_MIRROR:-$mirror-security}
-cat >"$work/sources.list" <<EOF
-deb [signed-by=$KEYRING] $mirror $SUITE main
-deb [signed-by=$KEYRING] $mirror $SUITE-updates main
-deb [signed-by=$KEYRING] ${security%/} $SUITE-security main
-EOF
+# With Debian 12's own keys: the host's may be too old to hold them, as Ubuntu 22.04's are. They are in the file, for
+# apt reads keys as a user who cannot look into this folder.
+source() {
+    printf 'Types: deb\nURIs: %s\nSuites: %s\nComponents: main\nSigned-By:\n' "$1" "$2"
+    sed -e 's/^$/./' -e 's/^/ /' "$HERE/debian-12-keys.asc"
+}
+{ source "$mirror" "$SUITE $SUITE-updates"; echo; source "${security%/}" "$SUITE-security"; } >"$work/debian.sources"
 
 : >"$work/apt.conf"
 for scheme in http https; do
@@ -80,7 +80,7 @@ mmdebstrap --variant=minbase --include="$packages" \
     --dpkgopt='path-exclude=/usr/share/locale/*' --dpkgopt='path-include=/usr/share/locale/locale.alias' \
     --dpkgopt='path-include=/usr/share/locale/zh_CN/*' \
     --customize-hook="$HERE/finish.sh" \
-    "$SUITE" "$work/root.tar" "$work/sources.list" ||
+    "$SUITE" "$work/root.tar" "$work/debian.sources" ||
     fail 1 "Debian's packages could not be installed from $shown; read the lines above, and set GPU_GATEWAY_APT_MIRROR or GPU_GATEWAY_CA_BUNDLE when the mirror is not reachable from here."
 say "installed in $(($(date +%s) - started)) s; handing it to the engine"
 
