@@ -82,6 +82,10 @@ class Btrfs:
         """The bytes that a workspace takes, as of the last commit (30 s); None where nobody counts."""
         return _read(files, "referenced")
 
+    def is_movable(self, files: int) -> bool:
+        """A subvolume goes anywhere, a plain directory not out of its own."""
+        return _subvolume(files) is not None
+
     def join(self, files: int, into: int) -> None:
         """Count what `files` has, all of it, as part of the workspace open as `into`."""
         source, target = _subvolume(files), _subvolume(into)

@@ -46,6 +46,9 @@ class Hold(Protocol):
     def counted(self, files: int) -> int | None:
         """The bytes that it takes; None where nobody counts them."""
 
+    def is_movable(self, files: int) -> bool:
+        """Whether rename(2) can take it into another workspace, once it has joined that."""
+
     def join(self, files: int, into: int) -> None:
         """Count all of `files`, which is about to be moved there, as part of the workspace `into`."""
 
@@ -75,6 +78,10 @@ class Nothing:
     def counted(self, files: int) -> int | None:
         """By nobody."""
         return None
+
+    def is_movable(self, files: int) -> bool:
+        """It is all one file system."""
+        return True
 
     def join(self, files: int, into: int) -> None:
         """Nothing to do."""

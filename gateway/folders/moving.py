@@ -21,6 +21,7 @@ PUT_AWAY = "removed"
 HANDED = "handed-over"
 # What the platform makes anew for every container; none of it is a person's.
 _PLATFORMS = ("etc", "socket", "tmp", "vartmp")
+_COPY, _OLD = ".copy", ".old"
 _TAKEN = (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR)
 
 
@@ -55,14 +56,33 @@ def stage(workspaces: int, giver: int, taker: int) -> str | None:
     name = f"{giver}-{taker}"
     make_directory(workspaces, HANDED, 0o700)
     with opened(HANDED, workspaces) as handed:
+        if present(f"{name}{_OLD}", handed) and not present(name, handed):
+            # A crash came between the two renames of `_remake`.
+            os.rename(f"{name}{_COPY}", name, src_dir_fd=handed, dst_dir_fd=handed)
         if not present(name, handed) and not _move(workspaces, str(giver), handed, name):
             return None
         with opened(name, handed) as files:
+            hold = hold_on(files)
             # For good: from here on it counts as the taker's.
-            hold_on(files).limit(files, None)
+            hold.limit(files, None)
             for own in _PLATFORMS:
                 _remove(files, own)
+            movable = hold.is_movable(files)
+        if not movable:
+            _remake(handed, name)
+        _remove(handed, f"{name}{_OLD}")
     return name
+
+
+def _remake(handed: int, name: str) -> None:
+    """Make a plain directory of btrfs a subvolume, which shares its blocks: only that can go into another."""
+    copy = f"{name}{_COPY}"
+    _remove(handed, copy)
+    hold_on(handed).make(handed, copy)
+    here = f"/proc/self/fd/{handed}"
+    _run(["cp", "-a", "--reflink=auto", "--", f"{here}/{name}/.", f"{here}/{copy}"], (handed,))
+    os.rename(name, f"{name}{_OLD}", src_dir_fd=handed, dst_dir_fd=handed)
+    os.rename(copy, name, src_dir_fd=handed, dst_dir_fd=handed)
 
 
 def hollow(files: int) -> None:
@@ -77,13 +97,15 @@ def give(path: Path, uid: int, gid: int) -> None:
     Nobody can reach `path` meanwhile, so nothing is exchanged under us; chown(1) goes to any depth, and
     with -P follows no link.
     """
-    done = subprocess.run(
-        ["chown", "-hRP", "--", f"{uid}:{gid}", str(path)], capture_output=True, text=True, check=False
-    )
+    _run(["chown", "-hRP", "--", f"{uid}:{gid}", str(path)])
+
+
+def _run(command: list[str], descriptors: tuple[int, ...] = ()) -> None:
+    """Run a program; raises OSError with its last line."""
+    done = subprocess.run(command, capture_output=True, text=True, check=False, pass_fds=descriptors)
     if done.returncode != 0:
-        raise OSError(
-            errno.EIO, done.stderr.strip().splitlines()[-1] if done.stderr.strip() else "chown failed"
-        )
+        said = done.stderr.strip().splitlines()
+        raise OSError(errno.EIO, said[-1] if said else f"{command[0]} failed")
 
 
 def settle(workspaces: int, staged: str, taker: int, place: str, wish: str) -> str:

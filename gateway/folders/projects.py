@@ -94,6 +94,10 @@ class Projects:
         found = _quota(files, _project(files))
         return None if found is None else found[1]
 
+    def is_movable(self, files: int) -> bool:
+        """`join` makes it so."""
+        return True
+
     def join(self, files: int, into: int) -> None:
         """Make all that is below `files` part of the project of the workspace open as `into`.
 

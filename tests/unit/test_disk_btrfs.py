@@ -199,6 +199,33 @@ def test_what_is_handed_over_counts_as_the_takers(disk: Path, folders: Workspace
     assert groups(disk) == {f"213/{subvolume(own(disk, CAROL))}"}
 
 
+@pytest.mark.parametrize("crashed", [False, True])
+def test_a_plain_directory_of_before_can_be_handed_over(
+    disk: Path, folders: WorkspaceFolders, crashed: bool
+) -> None:
+    """Also when the one before stopped between the two renames, or in the middle of the copy."""
+    home = own(disk, ALICE) / "home"
+    (home / "deep").mkdir(parents=True)
+    (home / "deep" / "file").write_text("hers")
+    made(folders, BOB)
+    if crashed:
+        handed = disk / "workspaces" / "handed-over"
+        (handed / "7-8.copy" / "half").mkdir(parents=True)
+        own(disk, ALICE).rename(handed / "7-8")
+    assert folders.hand_over(ALICE, BOB) == "/home/u8/from-u7"
+    if not crashed:
+        staged = disk / "workspaces" / "handed-over" / "7-8"
+        (own(disk, BOB) / "home" / "from-u7").rename(f"{staged}.copy")
+        Path(f"{staged}.old").mkdir()
+        assert folders.hand_over(ALICE, BOB) == "/home/u8/from-u7"
+    given = own(disk, BOB) / "home" / "from-u7"
+    assert os.listdir(given) == ["home"]
+    assert (given / "home" / "deep" / "file").read_text() == "hers"
+    assert (given / "home" / "deep").stat().st_uid == BOB.uid
+    assert as_(BOB, given / "home", write(64)) == errno.EDQUOT
+    assert os.listdir(disk / "workspaces" / "handed-over") == []
+
+
 def test_nothing_is_left_of_a_workspace_with_others_inside(disk: Path, folders: WorkspaceFolders) -> None:
     for user in (ALICE, BOB):
         made(folders, user)
