@@ -17,7 +17,7 @@ from asyncssh.packet import SSHPacket, String
 MOST_VARIABLES = 128
 LONGEST_VALUE = 4096
 
-_ACCEPTED = re.compile(rb"LANG|LC_[A-Z_]{1,32}|COLORTERM|NO_COLOR")
+_ACCEPTED = re.compile(rb"LANG|LC_[A-Za-z0-9_]{1,64}|COLORTERM|NO_COLOR")
 
 
 class Bounded:

@@ -15,6 +15,10 @@ DEFAULT_PATH = "/usr/local/bin:/usr/bin:/bin"
 _SHELL_LEFTOVERS = ("PWD", "OLDPWD", "SHLVL", "_")  # of the shell that starts the runner again
 _FIXED = frozenset({"HOME", "USER", "LOGNAME", "SHELL", "PATH", "MAIL", "TERM", "SSH_TTY", "XDG_RUNTIME_DIR"})
 _FIXED_PREFIXES = ("LD_", "NVIDIA_")
+_LOCALE = frozenset(
+    {"LANG", "LC_ALL", "LC_ADDRESS", "LC_COLLATE", "LC_CTYPE", "LC_IDENTIFICATION", "LC_MEASUREMENT"}
+    | {"LC_MESSAGES", "LC_MONETARY", "LC_NAME", "LC_NUMERIC", "LC_PAPER", "LC_TELEPHONE", "LC_TIME"}
+)
 
 
 def environment(
@@ -37,6 +41,8 @@ def environment(
         env["XDG_RUNTIME_DIR"] = runtime_directory
     if terminal is not None:
         env["TERM"], env["SSH_TTY"] = terminal
+        if not env["TERM"]:  # unset, so that a shell finds a word for it
+            del env["TERM"]
     for name, value in requested.items():
         if name not in _FIXED and not name.startswith(_FIXED_PREFIXES):
             env.update(_understood(name, value))
@@ -44,8 +50,11 @@ def environment(
 
 
 def _understood(name: str, value: str) -> dict[str, str]:
-    """The variable, unless it names a locale that this image lacks: programs would complain at each start."""
-    if not name.startswith(("LANG", "LC_")) or name == "LANGUAGE" or not value or is_locale(value):
+    """The variable, unless it names a locale that this image lacks: programs would complain at each start.
+
+    Other names that begin with LC_ are no locale's: sshd lets them pass, and people carry things in them.
+    """
+    if name not in _LOCALE or not value or is_locale(value):
         return {name: value}
     return {"LANG": "C.UTF-8"} if name == "LANG" else {}
 
