@@ -44,12 +44,14 @@ class SessionRequest:
     `command` is the raw byte string of an exec request, or the name of a subsystem, and empty for a
     shell. `env` holds what the client sent and policy let through, and what the gateway adds
     (SSH_CONNECTION and friends); values may hold surrogate escapes for bytes that are not UTF-8.
+    `greeting` is shown on the terminal before anything else, unless she has a ~/.hushlogin.
     """
 
     kind: Kind
     command: bytes = b""
     env: dict[str, str] = field(default_factory=dict)
     pty: Pty | None = None
+    greeting: str = ""
 
 
 @dataclass(frozen=True)

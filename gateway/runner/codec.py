@@ -214,7 +214,10 @@ _STREAM = {"id": _ID, "stream": _number(0, 2)}
 _SHAPES: dict[type[Any], dict[str, Reader]] = {
     protocol.Hello: {"version": _number(0, _U32), "connections": _names},
     protocol.Connection: {"connection": _CONNECTION},
-    protocol.Start: {"id": _ID, "kind": _kind, "env": _ENV, "pty": _maybe(_PTY), "command": _blob},
+    protocol.Start: {
+        "id": _ID, "kind": _kind, "env": _ENV, "pty": _maybe(_PTY),
+        "greeting": _text(_VALUE_LIMIT), "command": _blob,
+    },
     protocol.Signal: {"id": _ID, "name": _text(64)},
     protocol.Resize: {"id": _ID, "window": _WINDOW},
     protocol.Break: {"id": _ID},

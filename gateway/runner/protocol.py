@@ -73,17 +73,18 @@ class Start:
     kind: Kind
     env: dict[str, str]
     pty: Pty | None
+    greeting: str
     command: bytes
 
     @classmethod
     def of(cls, id: int, request: SessionRequest) -> Start:
         """The message that asks for `request`."""
-        return cls(id, request.kind, request.env, request.pty, request.command)
+        return cls(id, request.kind, request.env, request.pty, request.greeting, request.command)
 
     @property
     def request(self) -> SessionRequest:
         """What is to be started."""
-        return SessionRequest(self.kind, self.command, self.env, self.pty)
+        return SessionRequest(self.kind, self.command, self.env, self.pty, self.greeting)
 
 
 @dataclass(frozen=True)
@@ -231,7 +232,10 @@ Message = Union[
 Asked = Union[Start, Dial, DialUnix, Listen, ListenUnix, ListenPrivate, Accept]
 Messages = frozenset[type[Any]]
 
-REASONS = ("denied", "connect_failed", "resource", "in_use")
+REASONS = (
+    *("denied", "connect_failed", "resource", "in_use"),
+    *("refused", "no_route", "timed_out", "unknown_name"),
+)
 TO_BROKER: Messages = frozenset({Hello})
 FROM_BROKER: Messages = frozenset({Connection})
 STEERS: Messages = frozenset({Signal, Resize, Break, Close, Unlisten, Decline})

@@ -15,9 +15,14 @@ _FAILED = {
 }
 _NOT_DIALLED = {
     "denied": (Code.DENIED, "The container may not connect there; choose another destination."),
-    "connect_failed": (Code.UNAVAILABLE, "Nothing answers there; start the server in the container first."),
+    "connect_failed": (Code.UNAVAILABLE, "open failed"),
     "resource": (Code.NO_CAPACITY, "The container has no sockets or processes left; close some connections."),
     "in_use": (Code.UNAVAILABLE, "The container cannot connect there; choose another destination."),
+    # sshd's own words, which people and editors look for.
+    "refused": (Code.UNAVAILABLE, "Connection refused"),
+    "no_route": (Code.UNAVAILABLE, "No route to host"),
+    "timed_out": (Code.UNAVAILABLE, "Connection timed out"),
+    "unknown_name": (Code.UNAVAILABLE, "Name or service not known"),
 }
 _NOT_LISTENING = _NOT_DIALLED | {
     "denied": (Code.DENIED, "The container may not listen there; choose another port or path."),

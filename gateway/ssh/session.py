@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from gateway.ssh.connection import Connection
 
 STDERR = asyncssh.EXTENDED_DATA_STDERR
+SFTP = b"sftp"
+LONGEST_GREETING = 4096
+"""Bytes that the runner takes."""
 
 
 class Session(asyncssh.SSHServerSession[bytes]):
@@ -95,9 +98,11 @@ class Session(asyncssh.SSHServerSession[bytes]):
         return True
 
     def subsystem_requested(self, subsystem: str) -> bool:
-        """A subsystem; the runner knows which there are."""
+        """A subsystem; sftp is the one that there is, and a request for another fails as sshd's does."""
         self._kind, self._subsystem = Kind.SUBSYSTEM, subsystem.encode()
-        return True
+        # A protocol does not survive a terminal; some clients are set up to ask for one always.
+        self._pty = None
+        return self._subsystem == SFTP
 
     def session_started(self) -> None:
         """The request was accepted: start the program."""
@@ -166,7 +171,6 @@ class Session(asyncssh.SSHServerSession[bytes]):
             self._execution = await runner.start(request)
             if self._pty is not None and self._pty is not request.pty:
                 self._execution.resize(self._pty.window)
-            self._greet()
             self._connect(self._execution)
             for output in self._outputs:
                 await output.done
@@ -193,7 +197,10 @@ class Session(asyncssh.SSHServerSession[bytes]):
             for name, value in channel.get_environment_bytes().items()
         }
         command = channel.command if self._kind is Kind.EXEC else self._subsystem
-        return SessionRequest(self._kind, command, env | self._connection.variables(), self._pty)
+        greeted = self._pty is not None and self._kind is Kind.SHELL
+        greeting = self._connection.entry.greeting.encode()[:LONGEST_GREETING] if greeted else b""
+        shown = greeting.decode("utf-8", "ignore")
+        return SessionRequest(self._kind, command, env | self._connection.variables(), self._pty, shown)
 
     def _connect(self, execution: Execution) -> None:
         self._outputs = [Outflow(execution.stdout, self._channel)]
@@ -207,11 +214,6 @@ class Session(asyncssh.SSHServerSession[bytes]):
         if self._early_end:
             self._input.end()
         self._channel.resume_reading()
-
-    def _greet(self) -> None:
-        if self._pty is not None and self._kind is Kind.SHELL:
-            with suppress(OSError):
-                self._channel.write(self._connection.entry.greeting.replace("\n", "\r\n").encode())
 
     def _say(self, text: str) -> None:
         with suppress(OSError):
@@ -227,7 +229,7 @@ class Session(asyncssh.SSHServerSession[bytes]):
                 return
             self._channel.write_eof()
             if ended.signal is not None:
-                self._channel.exit_with_signal(words.signal_name(ended.signal), ended.core_dumped)
+                self._channel.exit_with_signal(words.signal_name(ended.signal), ended.core_dumped, lang="")
             else:
                 self._channel.exit(ended.status if ended.status is not None else words.ENDED)
 

@@ -52,6 +52,7 @@ messages = st.one_of(
         st.sampled_from(Kind),
         st.dictionaries(names, text, max_size=4),
         st.none() | ptys,
+        text,
         commands,
     ),
     st.builds(protocol.Signal, ids, tokens),
@@ -90,7 +91,7 @@ def frame(header: Any, blob: bytes = b"") -> bytes:
 
 def start(**changes: Any) -> dict[str, Any]:
     """A header that is right but for the changes."""
-    return {"type": "Start", "id": 1, "kind": "exec", "env": {}, "pty": None, **changes}
+    return {"type": "Start", "id": 1, "kind": "exec", "env": {}, "pty": None, "greeting": "", **changes}
 
 
 @given(messages)

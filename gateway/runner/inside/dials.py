@@ -18,8 +18,16 @@ from gateway.runner.inside.resolve import Address, Resolver, literal
 
 _SECONDS = 20.0  # for one address
 _RETRY = 0.05  # a unix listener whose queue is full cannot be awaited
-_DENIED = (errno.EACCES, errno.EPERM)
-_RESOURCE = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EAGAIN)
+_UNKNOWN_NAME = -1  # no errno: the resolver's answer is that there is no address
+_REASONS = {
+    errno.EACCES: "denied",
+    errno.EPERM: "denied",
+    **dict.fromkeys((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EAGAIN), "resource"),
+    errno.ECONNREFUSED: "refused",
+    errno.EHOSTUNREACH: "no_route",
+    errno.ETIMEDOUT: "timed_out",
+    _UNKNOWN_NAME: "unknown_name",
+}
 
 
 class Dialling:
@@ -35,6 +43,8 @@ class Dialling:
         os.set_blocking(end, False)
         self._loop, self._resolver, self._end, self._answered = loop, resolver, end, answered
         self._addresses: list[Address] = []
+        self._is_unix = False
+        self._heard = 0
         self._socket: socket.socket | None = None
         self._timer: Timer | None = None
         self._stop_resolving: Callable[[], object] = _nothing
@@ -51,6 +61,7 @@ class Dialling:
 
     def unix(self, path: str) -> None:
         """Connect to a stream socket's path."""
+        self._is_unix = True
         self._addresses = [(socket.AF_UNIX, (path.encode("utf-8", "surrogateescape"),))]
         self._next(errno.ENOENT)
 
@@ -70,7 +81,7 @@ class Dialling:
     def _resolved(self, addresses: list[Address]) -> None:
         """The resolver's answer."""
         self._addresses = addresses
-        self._next(errno.EHOSTUNREACH)
+        self._next(_UNKNOWN_NAME)
 
     def _next(self, problem: int) -> None:
         """Try the next address; `problem` is why there is a next one."""
@@ -83,7 +94,7 @@ class Dialling:
             self._socket.setblocking(False)
         except OSError as failed:
             return self._refuse(failed.errno or errno.EMFILE)
-        self._timer = self._loop.call_later(_SECONDS, lambda: self._next(errno.ETIMEDOUT))
+        self._timer = self._loop.call_later(_SECONDS, lambda: self._failed(errno.ETIMEDOUT))
         self._attempt(family, address)
 
     def _attempt(self, family: int, address: tuple[Any, ...]) -> None:
@@ -104,6 +115,11 @@ class Dialling:
         else:
             self._relay(sock)
 
+    def _failed(self, code: int) -> None:
+        """An address answered no, which says more than one that this container cannot even try."""
+        self._heard = code
+        self._next(code)
+
     def _again(self, sock: socket.socket, family: int, address: tuple[Any, ...]) -> None:
         """Try once more, unless the time was up in between."""
         if sock is self._socket:
@@ -113,7 +129,7 @@ class Dialling:
         """The kernel has an answer."""
         code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if code:
-            return self._next(code)
+            return self._failed(code)
         try:
             sock.getpeername()
         except OSError:  # a stale event of an earlier owner of this descriptor's number
@@ -137,7 +153,7 @@ class Dialling:
         os.close(self._end)
         self._end = -1
         answered, self._answered = self._answered, _nothing
-        answered("denied" if problem in _DENIED else "resource" if problem in _RESOURCE else "connect_failed")
+        answered(_reason(self._heard or problem, self._is_unix))
 
     def _drop(self) -> None:
         """Forget the attempt that is under way."""
@@ -188,6 +204,12 @@ class Relay:
         for sock in self._sockets:
             self._loop.remove_hangup(sock.fileno())
             sock.close()
+
+
+def _reason(problem: int, is_unix: bool) -> str:
+    """One of protocol.REASONS. A socket file that cannot be reached is no matter of policy, as for sshd."""
+    reason = _REASONS.get(problem, "connect_failed")
+    return reason if not is_unix or reason == "resource" else "connect_failed"
 
 
 def _nothing(*_: object) -> None:

@@ -81,7 +81,14 @@ class Execution:
             close_all(fds)
         else:
             self._terminal = terminal
+            self._greet(request.greeting, fds[0])
             terminal.opened(self._loop, fds[0], self._report)
+
+    def _greet(self, text: str, socket: int) -> None:
+        """Show the greeting before the program's first word, unless there is a ~/.hushlogin, as sshd does."""
+        if text and not os.path.lexists(os.path.join(account().home, ".hushlogin")):
+            with suppress(OSError):
+                os.write(socket, text.replace("\n", "\r\n").encode("utf-8", "surrogateescape"))
 
     def _run(
         self, request: SessionRequest, terminal: Terminal | None, files: Sequence[tuple[object, ...]]
