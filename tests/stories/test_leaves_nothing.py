@@ -25,7 +25,7 @@ LOGINS = 1_000
 MIB = 1 << 20
 POOLED = 80
 """Descriptors of pipes that a worker may keep ready."""
-CONNECTED = 20
+CONNECTED = 40
 """Connections to the engine that the broker keeps for its next questions, at most, beyond those it had."""
 FEW = 300
 """Objects of one kind that may be there for other reasons; a leak makes one each login, at least."""
