@@ -205,7 +205,7 @@ class Arrival:
     decline: Callable[[], None]
 
 
-Arrived = Callable[[Arrival], None]
+Arrived = Callable[[Arrival], object]
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,14 @@
-"""One client's connection: the channels that it may open, and its end.
+"""One client's connection: the sessions that it may open, and its end.
 
-Owns the limits of a connection. Who its client is, login.py asks the broker. Must not know the store or
-the engine.
+Owns the limit of sessions. Who its client is, login.py asks the broker; its forwards are forwarding.py's.
+Must not know the store or the engine.
 """
 
 from __future__ import annotations
 
 import asyncio
-import socket
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -17,24 +16,19 @@ import asyncssh
 from asyncssh.packet import SSHPacket
 
 from gateway.journal import explain
-from gateway.ports import Runner
-from gateway.ssh import words
-from gateway.ssh.channels import SessionChannel, TCPChannel, UnixChannel
+from gateway.ssh.channels import SessionChannel
 from gateway.ssh.entry import Entry
-from gateway.ssh.forward import Forward
-from gateway.ssh.login import Authorities, Keys, Login
-from gateway.ssh.session import Session, refused
+from gateway.ssh.forwarding import Forwarding
+from gateway.ssh.login import Authorities, Keys
+from gateway.ssh.session import Session
 from gateway.ssh.tasks import Tasks
 
 MOST_SESSIONS = 200
-MOST_CHANNELS = 1_000
 CLOSE_WITHIN = 2.0
 """Seconds for the last words of an ended connection to be sent."""
 
-Dial = Callable[[Runner], Awaitable[socket.socket]]
 
-
-class Connection(Login):
+class Connection(Forwarding):
     """A client's connection, carried by this worker under the broker's `id`."""
 
     def __init__(
@@ -48,8 +42,7 @@ class Connection(Login):
         tasks: Tasks,
         ended: Callable[[str], None],
     ) -> None:
-        super().__init__(loop, options, id_, entry, keys, authorities)
-        self.tasks = tasks
+        super().__init__(loop, options, id_, entry, keys, authorities, tasks)
         self._ended = ended
         self._no_more_sessions = False
         self._sessions: dict[str, Session] = {}
@@ -91,7 +84,7 @@ class Connection(Login):
         """A new session channel. Raises ChannelOpenError above the limits."""
         if self._no_more_sessions or len(self._sessions) >= MOST_SESSIONS:
             raise asyncssh.ChannelOpenError(asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED, "No more sessions")
-        self._check_channels()
+        self.check_channels()
         channel = SessionChannel(
             self, self._loop, True, False, False, 0, 0, None, "strict", self._window, self._max_pktsize
         )
@@ -102,30 +95,6 @@ class Connection(Login):
     def session_closed(self, session: str) -> None:
         """A session channel is closed."""
         self._sessions.pop(session, None)
-
-    def tcp(self, host: str, port: int) -> tuple[TCPChannel, Awaitable[Forward]]:
-        """A channel to `host` and `port` as the container sees them."""
-        self._check_channels()
-        channel = TCPChannel(self, self._loop, None, "strict", self._window, self._max_pktsize)
-        return channel, self._forward(lambda runner: runner.dial_tcp(host, port), f"{host}:{port}")
-
-    def unix(self, path: str) -> tuple[UnixChannel, Awaitable[Forward]]:
-        """A channel to a socket file in the container."""
-        self._check_channels()
-        channel = UnixChannel(self, self._loop, None, "strict", self._window, self._max_pktsize)
-        return channel, self._forward(lambda runner: runner.dial_unix(path), path)
-
-    async def _forward(self, dial: Dial, what: str) -> Forward:
-        """Dial inside the container. Only ChannelOpenError may leave: anything else ends the connection."""
-        try:
-            runner = await self.entry.runner(lambda text: None)
-            return Forward(self, await dial(runner), words.shown(what.encode("utf-8", "surrogateescape")))
-        except Exception as error:
-            raise refused(explain(error)) from error
-
-    def _check_channels(self) -> None:
-        if len(self._channels) >= MOST_CHANNELS:
-            raise asyncssh.ChannelOpenError(asyncssh.OPEN_RESOURCE_SHORTAGE, "Too many channels")
 
     def _process_no_more_sessions_at_openssh_dot_com_global_request(self, packet: SSHPacket) -> None:
         """The client will ask for no more sessions (OpenSSH PROTOCOL section 2.2)."""
@@ -169,11 +138,3 @@ class Owner(asyncssh.SSHServer):
     def session_requested(self) -> Any:
         """A session channel."""
         return self._connection.session()
-
-    def connection_requested(self, dest_host: str, dest_port: int, orig_host: str, orig_port: int) -> Any:
-        """A direct-tcpip channel (RFC 4254 section 7.2), dialled inside the container."""
-        return self._connection.tcp(dest_host, dest_port)
-
-    def unix_connection_requested(self, dest_path: str) -> Any:
-        """A direct-streamlocal channel, dialled inside the container."""
-        return self._connection.unix(dest_path)

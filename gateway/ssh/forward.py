@@ -16,13 +16,13 @@ import asyncssh
 from gateway.ssh.pump import Inflow, Outflow
 
 if TYPE_CHECKING:
-    from gateway.ssh.connection import Connection
+    from gateway.ssh.forwarding import Forwarding
 
 
 class Forward(asyncssh.SSHTCPSession[bytes], asyncssh.SSHUNIXSession[bytes]):
     """Carries bytes until both sides have ended, or the client closes the channel."""
 
-    def __init__(self, connection: Connection, sock: socket.socket, what: str) -> None:
+    def __init__(self, connection: Forwarding, sock: socket.socket, what: str) -> None:
         sock.setblocking(False)
         self.id = secrets.token_hex(4)
         self._connection = connection

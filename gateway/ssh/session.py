@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import asyncssh
 
-from gateway.errors import Code, PlatformError
+from gateway.errors import PlatformError
 from gateway.journal import explain
 from gateway.ports import Execution
 from gateway.sessions import Exit, Kind, Pty, SessionRequest, Window
@@ -241,13 +241,3 @@ class Session(asyncssh.SSHServerSession[bytes]):
         if self._execution is not None:
             self._execution.close()
             self._execution = None
-
-
-def refused(error: PlatformError) -> asyncssh.ChannelOpenError:
-    """What a client is told when a channel cannot be opened."""
-    code = (
-        asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED
-        if error.code is Code.DENIED
-        else asyncssh.OPEN_CONNECT_FAILED
-    )
-    return asyncssh.ChannelOpenError(code, error.message)

@@ -5,6 +5,8 @@ Owns that mapping for SSH; gpuadmin has its own. Must not know how errors come a
 
 from __future__ import annotations
 
+import asyncssh
+
 from gateway.errors import Code, PlatformError
 
 ENDED = 255
@@ -38,3 +40,10 @@ def shown(raw: bytes) -> str:
 def signal_name(name: str) -> str:
     """A signal as RFC 4254 section 6.10 spells it; for one that it does not list, sshd's word."""
     return name if name in _SIGNALS else "SIG@openssh.com"
+
+
+def refused(error: PlatformError) -> asyncssh.ChannelOpenError:
+    """What a client is told when a channel cannot be opened."""
+    denied = error.code is Code.DENIED
+    code = asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED if denied else asyncssh.OPEN_CONNECT_FAILED
+    return asyncssh.ChannelOpenError(code, error.message)

@@ -103,11 +103,16 @@ async def test_a_certificate_permits_no_more_than_it_says(here: Front, authority
     target = await asyncio.start_server(greet, "127.0.0.1", 0)
     through = ("-W", f"127.0.0.1:{target.sockets[0].getsockname()[1]}", "localhost")
     assert (await here.ssh("carol", *through))[:2] == (255, b"")
+    listening = ("-o", "ExitOnForwardFailure=yes", "-R", "0:127.0.0.1:1", "localhost", "echo in")
+    reached = ("-o", "ExitOnForwardFailure=yes", "-R", f"{here.folder}/sock:127.0.0.1:1", "localhost", "true")
+    for asked in (listening, reached):
+        assert (await here.ssh("carol", *asked))[:2] == (255, b"")
     certify(here, authority, "-n", "carol", "-O", "clear", "-O", "permit-port-forwarding")
     code, out, err = await here.ssh("carol", "-tt", "localhost", "echo in")
     assert (code, out) == (255, b"")
     assert b"PTY allocation request failed" in err
     assert (await here.ssh("carol", *through))[1] == b"hello"
+    assert (await here.ssh("carol", *listening))[1] == b"in\n"
     target.close()
     await target.wait_closed()
 
