@@ -36,6 +36,7 @@ class Facts:
     inodes: tuple[int, int]
     file_system: str
     disks_held: bool
+    disks_unheld: int
     state: str
     state_owner: int | None
     state_mode: int
@@ -270,7 +271,9 @@ CHECKS: Mapping[str, Callable[[Facts], Finding]] = {
     "firewall": _programs,
     "disk": _disk,
     "inodes": _inodes,
-    "disk-quota": lambda facts: holding.disk_quota(facts.file_system, facts.disks_held, facts.state),
+    "disk-quota": lambda facts: holding.disk_quota(
+        facts.file_system, facts.disks_held, facts.disks_unheld, facts.state
+    ),
     "state": _state,
     "clock": _clock,
     "port": _port,

@@ -6,6 +6,8 @@ Owns the command line and how findings are shown. Must not look at the machine, 
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
+from contextlib import suppress
 
 import click
 
@@ -13,6 +15,8 @@ from admin.call import Call, as_json, pass_call
 from admin.checks import CHECKS, examine
 from admin.findings import Finding
 from admin.output import printable
+from gateway.disks import Disk
+from gateway.errors import PlatformError
 
 
 @click.command()
@@ -39,7 +43,7 @@ def doctor(call: Call, context: click.Context, allowed: tuple[str, ...], as_json
     # Imported here: the engine's client costs more time than most commands take.
     from admin.facts import look
 
-    findings = examine(look(call.config, call.now))
+    findings = examine(look(call.config, call.now, _disks(call)))
     if as_json:
         click.echo(
             json.dumps([_record(name, each, name in allowed) for name, each in findings.items()], indent=2)
@@ -49,6 +53,14 @@ def doctor(call: Call, context: click.Context, allowed: tuple[str, ...], as_json
             _show(name, each, name in allowed)
     if any(each.status == "fail" and name not in allowed for name, each in findings.items()):
         context.exit(1)
+
+
+def _disks(call: Call) -> Collection[Disk]:
+    """People's, where there is a store that can be read: to examine a new machine makes none."""
+    with suppress(PlatformError):
+        if (call.config.state / "gateway.db").exists():
+            return call.store.disks().values()
+    return ()
 
 
 def _record(name: str, finding: Finding, allowed: bool) -> dict[str, object]:

@@ -14,6 +14,7 @@ import socket
 import stat
 import struct
 import subprocess
+from collections.abc import Collection
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -21,6 +22,7 @@ from typing import Literal
 
 from admin.checks import Facts
 from gateway.config import Config, Listen
+from gateway.disks import Disk
 from gateway.docker.answers import answers
 from gateway.errors import PlatformError
 from gateway.folders.holding import look_at
@@ -37,8 +39,11 @@ _EVERY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 _OURS = b"SSH-2.0-OpenSSH_9.9 gpu-gateway"
 
 
-def look(config: Config, now: datetime) -> Facts:
-    """This machine as it is; what cannot be seen is None, and never an error."""
+def look(config: Config, now: datetime, disks: Collection[Disk] = ()) -> Facts:
+    """This machine as it is; what cannot be seen is None, and never an error.
+
+    `disks` are people's, as the gateway saw them last.
+    """
     try:
         version, info = answers()
     except PlatformError:
@@ -61,6 +66,7 @@ def look(config: Config, now: datetime) -> Facts:
         inodes=(usage.f_favail, usage.f_files),
         file_system=file_system,
         disks_held=disks_held,
+        disks_unheld=sum(disk.used is not None and not disk.held for disk in disks),
         state=str(config.state),
         state_owner=owner,
         state_mode=mode,

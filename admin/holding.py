@@ -10,8 +10,17 @@ from admin.findings import Finding
 _PAGE = "docs/operations.md, Disk quotas, says how"
 
 
-def disk_quota(file_system: str, enforced: bool, state: str) -> Finding:
-    """What to say of the file system under `state`, by its name; one without a name here can hold nothing."""
+def disk_quota(file_system: str, enforced: bool, unheld: int, state: str) -> Finding:
+    """What to say of the file system under `state`, by its name; one without a name here can hold nothing.
+
+    `unheld` is how many workspaces the gateway found that are not held.
+    """
+    if enforced and unheld:
+        return Finding(
+            "warn",
+            f"enforced by {file_system}, but {unheld} workspaces are not held",
+            f"they are older than that, or the service may not set limits; {_PAGE}",
+        )
     if enforced:
         return Finding("ok", f"enforced by {file_system}")
     match file_system:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import tempfile
@@ -10,12 +11,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import ROOT
 from tests.stories.conftest import a_house, a_pool, ended
 from tests.support.disks import btrfs_disk, committed
 from tests.support.house import House, Person, wait_for
 from tests.support.terminal import Terminal
 
 MEBI = 1 << 20
+UNIT = ROOT / "deploy" / "gpu-gateway.service"
 FILL = "head -c 300M /dev/urandom > {place}/filler"
 
 
@@ -92,6 +95,33 @@ def test_a_full_workspace_on_btrfs(house: House, disk: Path) -> None:
     house.admin("workspace", "hand-over", "bob", "alice")
     assert alice.ssh("stat -c %s from-bob/home/file").stdout == b"%d\n" % (80 * MEBI)
     assert b"Disk quota exceeded" in alice.ssh("echo more > from-bob/another").stderr
+
+
+@pytest.mark.slow
+def test_a_service_without_the_right_to_set_limits_keeps_nobody_out(house: House) -> None:
+    """As the unit is without what docs/operations.md adds to it; doctor says that nobody is held."""
+    kept = re.findall(r"^CapabilityBoundingSet=(.*)$", UNIT.read_text(), re.MULTILINE)[0].split()
+    bounds = ",".join(["-all", *(f"+{name.removeprefix('CAP_').lower()}" for name in kept)])
+    house.launcher = ("setpriv", "--no-new-privs", f"--bounding-set={bounds}", "--inh-caps=-all", "--")
+    house.start()
+    alice, bob = house.add("alice"), house.add("bob")
+    house.admin("quota", "set", "alice", "disk=64M")
+    assert alice.ssh("head -c 80M /dev/urandom > file; echo $?").stdout == b"0\n"
+    assert bob.ssh("echo in").stdout == b"in\n"
+    house.stop()
+    house.start()
+    wait_for(lambda: shown(house, "alice")[1], "the first count of her files")
+    assert not shown(house, "alice")[2]
+    house.admin("workspace", "stop", "alice")
+    house.admin("workspace", "hand-over", "alice", "bob")
+    assert bob.ssh("stat -c %s from-alice/home/file").stdout == b"%d\n" % (80 * MEBI)
+    house.admin("workspace", "remove", "bob")
+    wait_for(lambda: shown(house, "bob")[1], "the first count of his files")
+    # Its disk is too small for doctor, which is another finding.
+    findings = json.loads(house.admin("doctor", "--json", status=1).stdout)
+    (found,) = [each for each in findings if each["check"] == "disk-quota"]
+    assert re.fullmatch("enforced by btrfs, but [12] workspaces are not held", found["found"])
+    assert not [event for event in house.events() if event["event"] in ("internal_error", "work_failed")]
 
 
 @pytest.mark.slow
