@@ -7,9 +7,11 @@ a recipe does.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import subprocess
+import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +26,8 @@ _VERSION = "org.opencontainers.image.version"
 _FLAVOUR = "io.gpu-gateway.flavour"
 _MIN_DRIVER = "io.gpu-gateway.min-driver"
 _TIDY_SECONDS = 60.0
+# What programs say of a full disk: the kernel's words, and apt's before it begins.
+_FULL = (os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT), "don't have enough free space")
 _TRIAL = "exec /usr/bin/python3 -I -S -c 'import sys; sys.exit(sys.version_info < (3, 9))'"
 _TRIAL_SECONDS = 30
 
@@ -49,7 +53,8 @@ def build(
 
     `env` is the recipe's whole environment (DOCKER_HOST, mirrors, proxies and CA bundle included); `progress`
     gets its output line by line, made printable. Raises NOT_FOUND when there is no such recipe, and
-    UNAVAILABLE with the recipe's own last line when it fails. Interrupted, it takes the recipe down with it.
+    UNAVAILABLE with the recipe's own last line, or a full disk, when it fails. Interrupted, it takes the
+    recipe down with it.
     """
     script = recipe / "build.sh"
     if not script.is_file():
@@ -135,7 +140,7 @@ def min_driver(found: Mapping[str, Any]) -> str:
 
 
 def _run(command: list[str], env: Mapping[str, str], name: str, progress: Callable[[str], None]) -> None:
-    last = "it said nothing"
+    last, full = "it said nothing", False
     with subprocess.Popen(
         command,
         env=dict(env),
@@ -151,11 +156,16 @@ def _run(command: list[str], env: Mapping[str, str], name: str, progress: Callab
             for line in process.stdout or ():
                 if line.strip():
                     last = quoted(line)
+                    full = full or any(words in line for words in _FULL)
                     progress(last)
         except BaseException:
             _end(process)
             raise
     if process.returncode:
+        # A recipe that has seen it itself knows which disk.
+        if full and "is full" not in last:
+            place = env.get("TMPDIR") or tempfile.gettempdir()
+            last = f"a disk is full; make room in {place} and where the engine keeps its images"
         raise PlatformError(Code.UNAVAILABLE, f"the image {quoted(name)} could not be built: {last}")
 
 

@@ -13,7 +13,9 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from admin.main import cli
 from tests.support.house import wait_for
 from tests.support.recipe import ROOT, Recipe, docker
 from tests.support.stores import NOW, open_store
@@ -122,6 +124,28 @@ def test_a_full_disk_is_told_and_freed(recipe: Recipe, small_disk: Path) -> None
     recipe.grow()
     status, said = recipe.run(TMPDIR=str(small_disk))
     assert (status, f"The disk of {small_disk} is full" in said.splitlines()[-1]) == (1, True), said
+    assert [file.name for file in small_disk.iterdir()] == ["lost+found"]
+
+
+def test_gpuadmin_says_which_disk_is_full_and_records_nothing(
+    recipe: Recipe, small_disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe.grow()
+    (recipe.folder / "images").mkdir()
+    (recipe.folder / "images" / "pytorch").symlink_to(recipe.recipe)
+    monkeypatch.setattr("admin.building.RECIPES", recipe.folder / "images")
+    for name, value in recipe.environment(TMPDIR=str(small_disk)).items():
+        monkeypatch.setenv(name, value)
+    state = recipe.folder / "state"
+    with closing(open_store(state)) as store:
+        digest = docker("image", "inspect", "-f", "{{.Id}}", recipe.base)
+        store.add_image("base", "1", "cpu", recipe.base, digest, "test", NOW)
+        words = ["--state", str(state), "image", "build", "pytorch", "--flavour", "cpu"]
+        result = CliRunner().invoke(cli, words)
+        assert (result.exit_code, result.stdout) == (75, "")
+        assert f"The disk of {small_disk} is full; make room" in result.stderr.splitlines()[-1]
+        assert [image.name for image in store.images()] == ["base"]
+    assert docker("image", "inspect", "gpu-gateway/pytorch:9.1-cpu", check=False) == "[]"
     assert [file.name for file in small_disk.iterdir()] == ["lost+found"]
 
 

@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from admin.main import cli
+from tests.support.disks import small_disk
 from tests.support.stores import NOW, add_people, open_store
 
 
@@ -87,3 +88,44 @@ def test_the_sites_certificates_reach_the_recipe(tmp_path: Path, base_image: str
     result = CliRunner().invoke(cli, [*options, "image", "build", "pytorch", "--flavour", "cpu"])
     assert result.exit_code == 75
     assert "The CA bundle /nowhere/site.pem cannot be read" in result.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("after", "says"),
+    [
+        ("echo 'The mirror is not reachable.'", "a disk is full; make room in {disk} and where the engine"),
+        ("echo 'The disk of the site is full.'", "The disk of the site is full."),
+    ],
+)
+def test_a_full_disk_is_what_a_recipe_failed_by(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: str, says: str
+) -> None:
+    """A recipe that fills its disk, and one that says itself which it was; nothing is recorded."""
+    recipe, state = tmp_path / "images" / "base" / "build.sh", tmp_path / "state"
+    recipe.parent.mkdir(parents=True)
+    recipe.write_text(
+        f'#!/bin/sh\ncat /dev/zero >"$TMPDIR/root" || {{ rm "$TMPDIR/root"; {after}; exit 1; }}\n'
+    )
+    recipe.chmod(0o755)
+    monkeypatch.setattr("admin.building.RECIPES", tmp_path / "images")
+    with small_disk(tmp_path, 4) as disk, closing(open_store(state)) as store:
+        monkeypatch.setenv("TMPDIR", str(disk))
+        result = CliRunner().invoke(cli, ["--state", str(state), "image", "build", "base"])
+        assert result.exit_code == 75
+        said = result.stderr.splitlines()[-1]
+        assert f"could not be built: {says.format(disk=disk)}" in said
+        assert store.images() == []
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_debians_packages_on_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The real recipe, where apt says beforehand that it will not fit."""
+    state = tmp_path / "state"
+    with small_disk(tmp_path, 160) as disk, closing(open_store(state)) as store:
+        monkeypatch.setenv("TMPDIR", str(disk))
+        result = CliRunner().invoke(cli, ["--state", str(state), "image", "build", "base"])
+        assert result.exit_code == 75
+        assert f"could not be built: a disk is full; make room in {disk}" in result.stderr.splitlines()[-1]
+        assert store.images() == []
+        assert [path.name for path in disk.iterdir()] == ["lost+found"]
