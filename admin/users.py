@@ -11,6 +11,7 @@ import click
 
 from admin.acting import carry_out
 from admin.call import Call, as_json, pass_call
+from admin.factors import enrol
 from admin.output import field, instant, listing, minute, say
 from gateway.errors import Code, PlatformError
 from gateway.keys import parse_keys
@@ -38,6 +39,9 @@ def user() -> None:
     Example:
       gpuadmin user add alice --key alice.pub
     """
+
+
+user.add_command(enrol)
 
 
 @user.command()

@@ -9,7 +9,7 @@ Follow one login::
     workers.py         hands the accepted socket to the least loaded worker process
     worker.py          a worker's life: everything built, privileges given up (privileges.py), then SSH
     ssh/connection.py  who is this? - answered from a snapshot, then proven to the broker (verbs.py)
-    connections.py     the broker checks the evidence itself (evidence.py) and gives a ticket
+    admission.py       the broker checks the evidence itself (connections.py, evidence.py) and gives a ticket
     ssh/entry.py       the first channel asks to enter with that ticket
     broker.py          has the container made or kept (entering.py decides), one room a workspace
     docker/backend.py  makes it: network, firewall, template, GPUs
@@ -24,12 +24,13 @@ Floors: who may import whom. A test holds them (setup.cfg has the contracts)::
        wiring                                         which adapter stands behind which port
     3  sqlite docker folders nvml boot runner ssh     adapters, none imports another
        evidence hostkeys workers metrics              of asyncssh's keys, processes and Prometheus
-    2  broker rooms reception connections wishes      use cases over ports
-       custody limiting rationing settling reconcile entering desk timekeeper
+    2  broker rooms reception admission connections   use cases over ports
+       wishes custody limiting rationing settling reconcile entering desk timekeeper
     1  ports store verbs messages wire journal pipes  the seams, and the workers' protocol
        privileges
     0  errors names units keys users devices quotas leases usage images mounts networks workspaces sessions
                                                       keyoptions sources certificates credentials clock
+                                                      onetime throttle
                                                       mirrors config disks
                                                       the nouns: values and decisions
 

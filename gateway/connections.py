@@ -18,7 +18,8 @@ from typing import Protocol
 from gateway.certificates import Trust
 from gateway.credentials import Credential, credential
 from gateway.errors import Code, PlatformError
-from gateway.keyoptions import KeyOptions
+from gateway.keyoptions import PLAIN, KeyOptions
+from gateway.keys import PublicKey
 from gateway.store import LiveConnection, LiveSession
 from gateway.users import Account
 from gateway.verbs import Evidence
@@ -56,6 +57,8 @@ class Connection:
     user_id: int = 0
     user: str = ""
     credential: Credential = NONE
+    busy: bool = False
+    """Whether something that was shown on it is being judged."""
     entered: bool = False
     """Whether it was given a line to the runner: only then do its sessions end with the container."""
     channels: dict[str, LiveSession] = field(default_factory=dict)
@@ -110,25 +113,52 @@ class Connections:
         connection.session_id = digest
         return True
 
-    def authenticate(
-        self, worker: Peer, evidence: Evidence, account: Account | None, now: datetime, trust: Trust = NOBODY
-    ) -> Connection:
-        """Check the evidence and give the connection its ticket.
+    def unproven_of(self, worker: Peer, connection_id: str) -> Connection:
+        """A connection of this worker without a ticket, on which nothing is being judged. Raises DENIED."""
+        connection = self._by_id.get(connection_id)
+        if connection is None or connection.worker is not worker or connection.ticket or connection.busy:
+            raise denied()
+        return connection
+
+    def prove(
+        self,
+        connection: Connection,
+        evidence: Evidence,
+        account: Account | None,
+        now: datetime,
+        trust: Trust = NOBODY,
+    ) -> Credential:
+        """What she has shown that is good for this account.
 
         Raises DENIED, always with the same words, when anything is amiss: an unknown, disabled or
         other user, a key or certificate that is not hers or not good now or from there, a signature that
-        does not hold or is not over this connection's session id, a second ticket of a connection.
-        Raises QUOTA_EXCEEDED for one connection too many of one user.
+        does not hold or is not over this connection's session id.
         """
-        connection = self._by_id.get(evidence.connection)
-        if connection is None or connection.worker is not worker or connection.ticket:
-            raise _denied()
         if account is None or not account.enabled or account.name != evidence.user:
-            raise _denied()
+            raise denied()
         used = credential(account, trust, evidence.key, connection.address, now)
+        if used is None or not self._holds(connection, evidence, used.options):
+            raise denied()
+        return used
+
+    def prove_claimed(self, connection: Connection, evidence: Evidence, account: Account) -> PublicKey:
+        """The key that she has claimed with a one-time code and signs with now. Raises DENIED."""
+        if account.name != evidence.user or evidence.key not in account.claimed:
+            raise denied()
+        if not self._holds(connection, evidence, PLAIN):
+            raise denied()
+        return PublicKey.of_blob(evidence.key)
+
+    def waits(self, connection: Connection) -> bool:
+        """Whether it is still there and has no ticket."""
+        return self._by_id.get(connection.id) is connection and not connection.ticket
+
+    def _holds(self, connection: Connection, evidence: Evidence, options: KeyOptions) -> bool:
         claim = (evidence.user, evidence.key, evidence.signed, evidence.signature)
-        if used is None or not self._proves(connection.session_id, *claim, used.options):
-            raise _denied()
+        return self._proves(connection.session_id, *claim, options)
+
+    def admit(self, connection: Connection, account: Account, used: Credential) -> None:
+        """Give the connection its ticket. Raises QUOTA_EXCEEDED for one too many of one user."""
         if sum(other.user_id == account.user_id for other in self) >= MOST_OF_A_USER:
             raise PlatformError(
                 Code.QUOTA_EXCEEDED,
@@ -138,13 +168,12 @@ class Connections:
         connection.credential = used
         connection.ticket = secrets.token_hex(16)
         self._by_ticket[connection.ticket] = connection
-        return connection
 
     def holder(self, worker: Peer, ticket: str) -> Connection:
         """The connection that this ticket was given to. Raises DENIED for any other worker or ticket."""
         connection = self._by_ticket.get(ticket)
         if connection is None or connection.worker is not worker:
-            raise _denied()
+            raise denied()
         return connection
 
     def revoke(self, connection: Connection) -> None:
@@ -210,5 +239,6 @@ class Connections:
         ]
 
 
-def _denied() -> PlatformError:
+def denied() -> PlatformError:
+    """The one refusal of whoever proves nothing."""
     return PlatformError(Code.DENIED, "Permission denied.")

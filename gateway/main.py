@@ -95,7 +95,7 @@ async def _run(config: Config, parts: Parts, listener: socket.socket, count: int
         loop.add_signal_handler(number, stop.set)
     try:
         async with asyncio.TaskGroup() as group:
-            reception = Reception(parts.broker, connections, pipes.make, group, now)
+            reception = Reception(parts.broker, connections, pipes.make, parts.desk, group, now)
             workers = Workers(count, worker_identity(), keys, connections, reception)
             overseer = Overseer(parts, connections, reception, workers)
             await overseer.begin()

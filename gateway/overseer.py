@@ -48,6 +48,7 @@ class Overseer:
         self._wishes = parts.wishes(reception.end)
         self._probe = NvmlProbe()
         self._version = -1
+        reception.admission.changed = self._accounts
 
     async def begin(self) -> None:
         """What must have happened before anybody is let in."""

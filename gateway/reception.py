@@ -13,10 +13,12 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 
 from gateway import verbs
+from gateway.admission import Admission
 from gateway.broker import Broker
 from gateway.certificates import Trust
 from gateway.connections import Connection, Connections, Peer
 from gateway.credentials import refusal
+from gateway.desk import Desk
 from gateway.errors import Code, PlatformError
 from gateway.journal import explain, note
 from gateway.messages import MessageError
@@ -27,7 +29,6 @@ MakePipes = Callable[[int], list[int]]
 
 LONGEST_WORDS = 2_000
 """Characters of a message for a person; an engine's reasons may be long."""
-LONGEST_NAME = 64
 _CHANNEL = re.compile(r"[0-9a-f]{1,16}")
 SESSIONS = frozenset(("shell", "exec", "subsystem"))
 FORWARD = "forward"
@@ -44,6 +45,7 @@ class Reception:
         broker: Broker,
         connections: Connections,
         make_pipes: MakePipes,
+        desk: Desk,
         tasks: asyncio.TaskGroup,
         now: Callable[[], datetime],
     ) -> None:
@@ -52,10 +54,27 @@ class Reception:
         self._make_pipes = make_pipes
         self._tasks = tasks
         self._now = now
-        self.accounts: Mapping[str, Account] = {}
-        self.trust = Trust()
+        self.admission = Admission(connections, desk, tasks, now)
         broker.end_sessions = self.end_user
         broker.occupied = self._occupied
+
+    @property
+    def accounts(self) -> Mapping[str, Account]:
+        """Everybody, by name."""
+        return self.admission.accounts
+
+    @accounts.setter
+    def accounts(self, accounts: Mapping[str, Account]) -> None:
+        self.admission.accounts = accounts
+
+    @property
+    def trust(self) -> Trust:
+        """Whose certificates are believed."""
+        return self.admission.trust
+
+    @trust.setter
+    def trust(self, trust: Trust) -> None:
+        self.admission.trust = trust
 
     def moment(self) -> datetime:
         """The time now."""
@@ -66,7 +85,9 @@ class Reception:
         message = verbs.from_worker(data, count)
         match message:
             case verbs.Evidence():
-                self._authenticate(worker, message)
+                self.admission.shown(worker, message)
+            case verbs.Code():
+                self.admission.typed(worker, message)
             case verbs.Enter():
                 self._tasks.create_task(self._enter(worker, message))
             case verbs.Pipes():
@@ -120,27 +141,6 @@ class Reception:
             note("connection_revoked", connection=connection.id, user=connection.user, reason=reason)
             self._connections.revoke(connection)
             connection.worker.send(verbs.End(connection.id, None, reason))
-
-    def _authenticate(self, worker: Peer, evidence: verbs.Evidence) -> None:
-        account = self.accounts.get(evidence.user)
-        try:
-            connection = self._connections.authenticate(worker, evidence, account, self._now(), self.trust)
-        except PlatformError as error:
-            name = evidence.user[:LONGEST_NAME]
-            note("login_refused", connection=evidence.connection, user=name, code=error.code.value)
-            worker.send(verbs.Refused(evidence.connection, error.code.value, error.message))
-            return
-        certificate = connection.credential.certificate
-        note(
-            "login",
-            connection=connection.id,
-            user=connection.user,
-            key=connection.credential.fingerprint,
-            peer=connection.peer,
-            certificate=certificate and certificate.key_id,
-            serial=certificate and certificate.serial,
-        )
-        worker.send(verbs.Ticket(connection.id, connection.ticket, connection.credential.permits))
 
     async def _enter(self, worker: Peer, message: verbs.Enter) -> None:
         try:

@@ -15,6 +15,7 @@ from gateway.certificates import Trust
 from gateway.clock import Clock
 from gateway.devices import Device
 from gateway.disks import Disk
+from gateway.keys import PublicKey
 from gateway.leases import Lease
 from gateway.users import Account, User
 from gateway.workspaces import Removal, Workspace
@@ -65,6 +66,12 @@ class BrokerStore(Protocol):
 
     def accounts(self) -> list[Account]:
         """Every user who is not removed, disabled ones included, with her keys."""
+
+    def claim(self, user_id: int, digest: bytes, keys: Sequence[PublicKey], now: datetime) -> list[str]:
+        """Fingerprints of the keys that may become hers with a one-time code. Raises DENIED without it."""
+
+    def enrol(self, user_id: int, key: PublicKey, now: datetime) -> None:
+        """Use up her one-time code: a key that she has claimed is hers. Raises DENIED."""
 
     def trust(self) -> Trust:
         """Whose certificates are believed, and which of them are revoked."""

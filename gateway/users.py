@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from gateway.errors import Code, PlatformError
 from gateway.keyoptions import KeyOptions
 from gateway.keys import PublicKey
+from gateway.onetime import Enrolment
 
 # How long the files of a removed user are kept.
 RETENTION = timedelta(days=30)
@@ -59,7 +60,8 @@ class Group:
 class Account:
     """What the front door needs of one user: `keys` maps key blobs (RFC 4253 section 6.6) to fingerprints.
 
-    `sessions` is the most that she may have open at once, `options` those of keys that have any.
+    `sessions` is the most that she may have open at once, `options` those of keys that have any, `enrolment`
+    the one-time code that waits for her, `claimed` the keys that she has offered with it.
     """
 
     user_id: int
@@ -68,6 +70,8 @@ class Account:
     keys: dict[bytes, str]
     sessions: int = 200
     options: Mapping[bytes, KeyOptions] = field(default_factory=dict)
+    enrolment: Enrolment | None = None
+    claimed: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True)

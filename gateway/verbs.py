@@ -5,8 +5,9 @@ worker speaks first with `Hello`; the broker answers `Welcome`, then pushes ever
 socket carries `Sign` and its answer alone, because the worker blocks on it within a key exchange.
 
 A connection lives so: `Connection` hands its socket over; `Sign` (the first one fixes the session id
-of RFC 4253 section 7.2); `Evidence`, answered by `Ticket` or `Refused`; then `Enter`, `Begin`, `Opened`
-and `Closed`, each with the ticket; `Gone` at its end. The broker believes nothing that it can check.
+of RFC 4253 section 7.2); `Evidence` or `Code`, each answered by `Ticket` or `Refused`; then
+`Enter`, `Begin`, `Opened` and `Closed`, each with the ticket; `Gone` at its end. The broker believes
+nothing that it can check.
 
 Owns the messages and how many descriptors each carries. Must not know sockets or asyncssh.
 """
@@ -18,7 +19,8 @@ from typing import Any
 
 from gateway.messages import MessageError, decode
 
-VERSION = 4
+VERSION = 5
+MOST_OFFERED = 8
 DESCRIPTORS_A_SET = 6
 """Three pipes, each as read end, write end: stdin, stdout, stderr."""
 MOST_SETS = 16
@@ -100,6 +102,19 @@ class Evidence:
     key: bytes
     signed: bytes
     signature: bytes
+
+
+@dataclass(frozen=True)
+class Code:
+    """Worker: `user` has typed `code` where she was asked for one, and her client has offered keys before.
+
+    Nothing proves that these MOST_OFFERED blobs at most are hers; one that signs at her next login is.
+    """
+
+    connection: str
+    user: str
+    code: str
+    offered: tuple[bytes, ...]
 
 
 @dataclass(frozen=True)
@@ -224,7 +239,9 @@ class End:
     message: str
 
 
-FROM_WORKER = {kind.__name__: kind for kind in (Hello, Evidence, Enter, Pipes, Begin, Opened, Closed, Gone)}
+FROM_WORKER = {
+    kind.__name__: kind for kind in (Hello, Evidence, Code, Enter, Pipes, Begin, Opened, Closed, Gone)
+}
 FROM_BROKER = {
     kind.__name__: kind
     for kind in (

@@ -242,4 +242,4 @@ class Workers:
 
 
 def _digests(account: Account) -> tuple[bytes, ...]:
-    return tuple(sha256(blob).digest() for blob in account.keys)[:MOST_KEYS]
+    return tuple(sha256(blob).digest() for blob in (*account.claimed, *account.keys))[:MOST_KEYS]

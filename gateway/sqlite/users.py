@@ -12,7 +12,7 @@ from datetime import datetime
 from gateway.errors import Code, PlatformError
 from gateway.keyoptions import KeyOptions
 from gateway.keys import PublicKey
-from gateway.sqlite.keys import Keys
+from gateway.sqlite.enrolments import Enrolments
 from gateway.sqlite.rows import stamp, user_of
 from gateway.users import RETENTION, Account, NewUser, SiteAccount, User, numbers, overlapping
 
@@ -21,7 +21,7 @@ class _Undo(Exception):
     """Ends a transaction that is to leave nothing."""
 
 
-class Users(Keys):
+class Users(Enrolments):
     """The people's part of the store."""
 
     def add_user(
@@ -130,6 +130,7 @@ class Users(Keys):
         """Mark removed and drop the keys; her files are kept for `users.RETENTION`, her id for ever."""
         self._db.change("update user set removed_at = ?, enabled = 0 where id = ?", stamp(now), user.id)
         self._db.change("delete from key where user_id = ?", user.id)
+        self._db.change("delete from enrolment where user_id = ?", user.id)
         self._db.change("delete from member where user_id = ?", user.id)
         self._event(now, actor, "user remove", user.name, {"id": user.id, "enabled": user.enabled})
 
@@ -161,6 +162,7 @@ class Users(Keys):
                 keys.setdefault(row["user_id"], {})[row["blob"]] = row["fingerprint"]
                 if row["options"]:
                     options.setdefault(row["user_id"], {})[row["blob"]] = KeyOptions.parse(row["options"])
+            enrolments, claimed = self.enrolments(), self.claimed()
             users = self.users()
             most = self._values_of("sessions", [user.id for user in users])
         return [
@@ -171,6 +173,8 @@ class Users(Keys):
                 keys.get(each.id, {}),
                 most[each.id],
                 options.get(each.id, {}),
+                enrolments.get(each.id),
+                claimed.get(each.id, ()),
             )
             for each in users
         ]

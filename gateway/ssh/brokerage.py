@@ -36,8 +36,8 @@ class Brokerage:
         """Start to read on the running loop; `lost` is called when the broker is gone."""
         self._line = wire.PacketSocket(self._sock, self._received, self._gone)
 
-    def authenticate(self, evidence: verbs.Evidence) -> asyncio.Future[verbs.Ticket]:
-        """The ticket, when the broker believes the evidence; else the PlatformError that it names."""
+    def authenticate(self, evidence: verbs.Evidence | verbs.Code) -> asyncio.Future[verbs.Ticket]:
+        """The ticket, when the evidence is enough; else the PlatformError that the broker names."""
         ticket: asyncio.Future[verbs.Ticket] = asyncio.get_running_loop().create_future()
         self._tickets[evidence.connection] = ticket
         self._send(evidence)
@@ -131,7 +131,7 @@ class Brokerage:
         ticket = self._tickets.pop(message.connection, None)
         if ticket is None or ticket.done():
             return
-        if isinstance(message, verbs.Ticket):
+        if not isinstance(message, verbs.Refused):
             ticket.set_result(message)
         else:
             ticket.set_exception(PlatformError(Code(message.code), message.message))

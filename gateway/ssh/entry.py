@@ -14,7 +14,7 @@ from gateway.errors import PlatformError
 from gateway.ports import PipeSource, Progress, Runner
 from gateway.ssh.brokerage import Brokerage
 from gateway.ssh.tasks import Tasks
-from gateway.verbs import Evidence
+from gateway.verbs import Code, Evidence
 
 REASON_WITHIN = 2.0
 """Seconds for the broker to say why a runner's line ended, before the person is told something general."""
@@ -38,7 +38,7 @@ class Entry:
         self._lock = asyncio.Lock()
         self._left = False
 
-    async def authenticated(self, evidence: Evidence) -> tuple[str, ...]:
+    async def authenticated(self, evidence: Evidence | Code) -> tuple[str, ...]:
         """Have the broker judge the evidence, and keep its ticket: what it permits. Raises PlatformError."""
         ticket = await self._brokerage.authenticate(evidence)
         self._ticket = ticket.ticket

@@ -23,6 +23,7 @@ from gateway import pipes
 from gateway import workers as workers_module
 from gateway.broker import Broker, Entry
 from gateway.connections import Connections
+from gateway.desk import Desk
 from gateway.errors import PlatformError
 from gateway.evidence import proves
 from gateway.hostkeys import HostKeys
@@ -30,11 +31,13 @@ from gateway.main import accept
 from gateway.ports import Progress
 from gateway.reception import Reception
 from gateway.runner.link import RunnerSocket
+from gateway.sqlite.store import Store
 from gateway.users import Account
 from gateway.workers import Worker, Workers
 from tests.support import late_imports
 from tests.support.keys import fingerprint_of
 from tests.support.runner_places import local_descriptors
+from tests.support.stores import open_store
 
 WORKER_ID = 29_998
 
@@ -70,6 +73,13 @@ class Front:
     reception: Reception
     workers: Workers
     log: Path
+    desk: Desk
+
+    async def learn(self) -> None:
+        """Take in who is in the store now, as the overseer does when it has changed."""
+        accounts = await self.desk.ask(lambda store: store.accounts())
+        self.reception.accounts = {account.name: account for account in accounts}
+        self.workers.push(accounts, [])
 
     @property
     def live(self) -> list[Worker]:
@@ -139,22 +149,25 @@ async def front(folder: Path, monkeypatch: Any, count: int = 1) -> AsyncIterator
     listener = socket.create_server(("127.0.0.1", 0), backlog=100)
     listener.setblocking(False)
     keys, connections = HostKeys(folder / "host-keys"), Connections(proves)
+    desk = Desk(lambda: open_store(folder / "state"))
     behind = Behind(place.link)
     try:
         async with asyncio.TaskGroup() as group:
-            reception = Reception(cast(Broker, behind), connections, pipes.make, group, _now)
+            reception = Reception(cast(Broker, behind), connections, pipes.make, desk, group, _now)
             workers = Workers(count, (WORKER_ID, WORKER_ID), keys, connections, reception)
             tasks = [group.create_task(work) for work in (workers.run(), accept(listener, workers))]
             async with asyncio.timeout(30):
                 while sum(worker.ready for worker in workers._workers) < count:
                     await asyncio.sleep(0.01)
             port = listener.getsockname()[1]
-            yield Front(port, folder, behind, connections, reception, workers, log)
+            yield Front(port, folder, behind, connections, reception, workers, log, desk)
             for task in tasks:
                 task.cancel()
     finally:
         listener.close()
         place.close()
+        await desk.ask(lambda store: cast(Store, store).close())
+        desk.close()
 
 
 async def until(true: Callable[[], object], seconds: float = 20) -> None:

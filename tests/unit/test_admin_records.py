@@ -17,6 +17,7 @@ from admin.main import cli
 from admin.output import printable
 from gateway.certificates import Trust
 from gateway.devices import DeviceRequest
+from gateway.onetime import digest_of, opens
 from gateway.sqlite.store import Store
 from tests.support.stores import NOW, add_people, gpu, key_line, open_store
 
@@ -176,6 +177,27 @@ def test_authorities(gpuadmin: Gpuadmin, store: Store) -> None:
     done(gpuadmin("ca", "remove", fingerprint))
     assert store.trust() == Trust()
     refused(gpuadmin("ca", "remove", fingerprint), 1, "no authority")
+
+
+def test_a_one_time_code_is_printed_once_and_kept_nowhere(
+    gpuadmin: Gpuadmin, store: Store, tmp_path: Path
+) -> None:
+    add_people(store, "alice")
+    code, words = done(gpuadmin("user", "enrol", "alice", "--for", "2h")).splitlines()
+    assert "alice" in words
+    (account,) = store.accounts()
+    assert account.enrolment is not None
+    assert opens(account.enrolment, digest_of(code), datetime.now(UTC) + timedelta(minutes=119))
+    assert not opens(account.enrolment, digest_of(code), datetime.now(UTC) + timedelta(minutes=121))
+    kept = b"".join(path.read_bytes() for path in (tmp_path / "state").rglob("*") if path.is_file())
+    assert code.encode() not in kept
+    assert code.replace("-", "").encode() not in kept
+    done(gpuadmin("user", "enrol", "alice"))
+    assert not opens(store.accounts()[0].enrolment, digest_of(code), datetime.now(UTC))
+    refused(gpuadmin("user", "enrol", "alice", "--for", "soon"), 2, "not a duration")
+    refused(gpuadmin("user", "enrol", "nobody-here"), 1, "There is no user")
+    done(gpuadmin("user", "disable", "alice"))
+    refused(gpuadmin("user", "enrol", "alice"), 1, "disabled")
 
 
 def test_a_grant_and_what_lists_it(gpuadmin: Gpuadmin, store: Store) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -50,11 +51,21 @@ class House:
         assert self.connections.may_sign(carrier, connection.id, session_id)
         return connection
 
+    def authenticate(
+        self, worker: Worker, told: Evidence, known: Account | None, now: datetime, trust: Trust = NOBODY
+    ) -> Connection:
+        """What is done with evidence that is enough by itself."""
+        connection = self.connections.unproven_of(worker, told.connection)
+        used = self.connections.prove(connection, told, known, now, trust)
+        assert known is not None
+        self.connections.admit(connection, known, used)
+        return connection
+
     def log_in(self, session_id: bytes = b"s" * 32) -> Connection:
         """A connection of alice's."""
         connection = self.keyed(session_id)
         told = evidence(connection.id, session_id, "alice", ALICE)
-        return self.connections.authenticate(self.worker, told, account(1, "alice", ALICE), NOW)
+        return self.authenticate(self.worker, told, account(1, "alice", ALICE), NOW)
 
 
 @pytest.fixture
@@ -72,7 +83,7 @@ def denied(
     """The evidence is refused, in words that do not say why, and nothing comes of it."""
     before = list(house.connections)
     with pytest.raises(PlatformError) as caught:
-        house.connections.authenticate(worker or house.worker, told, known, NOW, trust)
+        house.authenticate(worker or house.worker, told, known, NOW, trust)
     assert (caught.value.code, caught.value.message) == (Code.DENIED, "Permission denied.")
     assert list(house.connections) == before
 
@@ -82,7 +93,7 @@ def test_evidence_gives_a_ticket_that_only_its_worker_may_use(house: House, kind
     key, connection = every_kind()[kind], house.keyed(b"1" * 32)
     known = account(7, "alice", BOB, key)
     told = evidence(connection.id, b"1" * 32, "alice", key)
-    assert house.connections.authenticate(house.worker, told, known, NOW) is connection
+    assert house.authenticate(house.worker, told, known, NOW) is connection
     assert (connection.user_id, connection.user, connection.credential.key) == (7, "alice", key.blob)
     assert connection.credential.fingerprint == fingerprint(key)
     assert len(connection.ticket) >= 32
@@ -211,7 +222,7 @@ def test_data_that_is_cut_anywhere_is_refused(house: House) -> None:
     for size in range(len(whole)):
         cut = Evidence(connection.id, "alice", ALICE.blob, whole[:size], ALICE.sign(whole[:size]))
         denied(house, cut, account(1, "alice", ALICE))
-    assert house.connections.authenticate(
+    assert house.authenticate(
         house.worker, evidence(connection.id, b"1" * 32, "alice", ALICE), account(1, "alice", ALICE), NOW
     )
 
@@ -224,7 +235,7 @@ def test_a_key_is_good_only_from_where_and_until_when_its_options_say(house: Hou
         denied(house, told, replace(known, options={ALICE.blob: KeyOptions.parse(text)}))
     other = KeyOptions.parse('from="192.0.2.0/24",expiry-time="20261123150001Z"')
     limited = replace(known, options={ALICE.blob: other, BOB.blob: KeyOptions.parse('from="10.0.0.1"')})
-    assert house.connections.authenticate(house.worker, told, limited, NOW) is connection
+    assert house.authenticate(house.worker, told, limited, NOW) is connection
 
 
 def test_a_security_key_proves_as_much_as_its_options_ask(house: House) -> None:
@@ -245,7 +256,7 @@ def test_a_security_key_proves_as_much_as_its_options_ask(house: House) -> None:
         told = evidence(connection.id, session_id, "alice", key)
         known = replace(account(1, "alice", key), options={key.blob: KeyOptions.parse(text)})
         if enough:
-            assert house.connections.authenticate(house.worker, told, known, NOW) is connection
+            assert house.authenticate(house.worker, told, known, NOW) is connection
         else:
             denied(house, told, known)
 
@@ -270,7 +281,7 @@ def test_a_certificate_is_evidence_only_of_an_authority_that_is_believed(
     denied(
         house, told(forged(theirs.certify(*names), theirs.key.blob, ours.key.blob)), known, trust=ours.trust
     )
-    authenticated = house.connections.authenticate(house.worker, told(mine), known, NOW, ours.trust)
+    authenticated = house.authenticate(house.worker, told(mine), known, NOW, ours.trust)
     assert authenticated.credential.fingerprint == mine.key.get_fingerprint()
 
 

@@ -141,7 +141,7 @@ async def test_a_request_before_the_last_ones_answer_ends_the_connection(
 ) -> None:
     alices = asyncssh.read_private_key(here.folder / "alice.key")
     shown: list[Evidence] = []
-    monkeypatch.setattr(here.reception, "_authenticate", lambda worker, evidence: shown.append(evidence))
+    monkeypatch.setattr(here.reception.admission, "shown", lambda worker, evidence: shown.append(evidence))
 
     def log_in(self: Any) -> None:
         head = String(b"alice") + String(b"ssh-connection") + String(b"publickey") + Boolean(True)

@@ -77,7 +77,7 @@ class House:
 async def house(tmp_path: Path) -> AsyncIterator[House]:
     async with world(tmp_path / "state") as made, asyncio.TaskGroup() as group:
         connections, worker = Connections(proves), Worker()
-        reception = Reception(made.broker, connections, pipes.make, group, lambda: made.time)
+        reception = Reception(made.broker, connections, pipes.make, made.desk, group, lambda: made.time)
         reception.accounts = {"alice": Account(1, "alice", True, {ALICE.blob: fingerprint(ALICE)})}
         yield House(made, connections, reception, worker)
         wire.close_all(worker.descriptors)

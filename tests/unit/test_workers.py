@@ -15,6 +15,7 @@ import pytest
 from gateway import verbs, wire
 from gateway.broker import Broker
 from gateway.connections import Connections
+from gateway.desk import Desk
 from gateway.evidence import proves
 from gateway.hostkeys import HostKeys
 from gateway.messages import LIMIT, encode
@@ -54,7 +55,7 @@ async def trial(tmp_path: Path) -> AsyncIterator[Trial]:
     connections = Connections(proves)
     async with asyncio.TaskGroup() as group:
         nobody = cast(Broker, type("Nobody", (), {})())
-        reception = Reception(nobody, connections, lambda sets: [], group, lambda: NOW)
+        reception = Reception(nobody, connections, lambda sets: [], cast(Desk, nobody), group, lambda: NOW)
         keys = {os.urandom(800): "" for _ in range(MOST_KEYS + 1)}
         reception.accounts = {"a" * 32: Account(1, "a" * 32, True, keys)}
         workers = Workers(1, (29_997, 29_997), HostKeys(tmp_path / "keys"), connections, reception)

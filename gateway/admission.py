@@ -1,0 +1,170 @@
+"""From what somebody shows to her ticket, when it takes more than one step.
+
+    key or certificate ──► ticket
+    one-time code, keys offered ──► "log in again" ──► one of those keys, now hers ──► ticket
+
+Owns the order of the steps and the throttles. Who shows what on a connection is proven in connections.py; a
+refusal always reads the same. Must not know sockets or SSH.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from gateway import verbs
+from gateway.certificates import Trust
+from gateway.connections import Connection, Connections, Peer, denied
+from gateway.credentials import Credential
+from gateway.desk import Desk
+from gateway.errors import Code, PlatformError
+from gateway.journal import explain, note
+from gateway.keys import PublicKey
+from gateway.onetime import digest_of, opens
+from gateway.throttle import Throttle
+from gateway.users import Account
+
+LONGEST_NAME = 64
+LONGEST_CODE = 256
+WINDOW = timedelta(hours=1)
+MOST_WRONG = 10
+"""Wrong one-time codes an hour for one name from one address; a name alone could be locked out by anybody."""
+
+CLAIMED = "Your code is right. Log in again now: the first key that your client offers becomes yours."
+UNCLAIMED = (
+    "Your code is right, but your client has offered no key that can be yours. Make one with: "
+    "ssh-keygen -t ed25519 - and log in with the code again."
+)
+
+Work = Coroutine[Any, Any, None]
+
+
+class Admission:
+    """Judges what workers carry here. `accounts` and `trust` are replaced whole when the store changes.
+
+    `changed` is awaited when this has changed the store itself, and returns when everybody knows.
+    """
+
+    def __init__(
+        self, connections: Connections, desk: Desk, tasks: asyncio.TaskGroup, now: Callable[[], datetime]
+    ) -> None:
+        self._connections = connections
+        self._desk = desk
+        self._tasks = tasks
+        self._now = now
+        self._wrong = Throttle(MOST_WRONG, WINDOW)
+        self.accounts: Mapping[str, Account] = {}
+        self.trust = Trust()
+        self.changed: Callable[[], Awaitable[None]] = _nothing
+
+    def shown(self, worker: Peer, evidence: verbs.Evidence) -> None:
+        """A key or a certificate."""
+        try:
+            connection = self._connections.unproven_of(worker, evidence.connection)
+            account = self._account(evidence.user)
+            if evidence.key in account.claimed:
+                key = self._connections.prove_claimed(connection, evidence, account)
+                self._later(worker, connection, evidence.user, self._enrol(worker, connection, account, key))
+                return
+            used = self._connections.prove(connection, evidence, account, self._now(), self.trust)
+            self._admit(worker, connection, account, used)
+        except PlatformError as error:
+            self._refuse(worker, evidence, error)
+
+    def typed(self, worker: Peer, typed: verbs.Code) -> None:
+        """An answer to a question: a one-time code, with which she claims the keys that she has offered."""
+        try:
+            connection = self._connections.unproven_of(worker, typed.connection)
+            account, digest = self._opened(connection, typed)
+            keys = [each for each in map(_addable, typed.offered[: verbs.MOST_OFFERED]) if each is not None]
+            self._later(worker, connection, typed.user, self._claim(connection, account, digest, keys))
+        except PlatformError as error:
+            self._refuse(worker, typed, error)
+
+    def _opened(self, connection: Connection, typed: verbs.Code) -> tuple[Account, bytes]:
+        """Whose code it is, and its digest. Raises DENIED; takes as long when nobody has a code."""
+        now, digest = self._now(), digest_of(typed.code[:LONGEST_CODE])
+        account = self.accounts.get(typed.user)
+        enrolment = account.enrolment if account is not None and account.enabled else None
+        who = (typed.user[:LONGEST_NAME], connection.address)
+        throttled = self._wrong.full(who, now)
+        if not opens(enrolment, digest, now) or account is None or throttled:
+            self._wrong.failed(who, now)
+            raise denied()
+        return account, digest
+
+    async def _claim(
+        self, connection: Connection, account: Account, digest: bytes, keys: list[PublicKey]
+    ) -> None:
+        """Remember which keys her client has offered; one that signs becomes hers. Never returns."""
+        now = self._now()
+        claimed = await self._desk.ask(lambda store: store.claim(account.user_id, digest, keys, now))
+        note("claimed", connection=connection.id, user=account.name, keys=claimed)
+        await self.changed()
+        raise PlatformError(Code.UNAVAILABLE, CLAIMED if claimed else UNCLAIMED)
+
+    async def _enrol(self, worker: Peer, connection: Connection, account: Account, key: PublicKey) -> None:
+        now = self._now()
+        await self._desk.ask(lambda store: store.enrol(account.user_id, key, now))
+        note("enrolled", connection=connection.id, user=account.name, key=key.fingerprint)
+        await self.changed()
+        # She may have left, or been shut out, meanwhile.
+        known = self._account(account.name)
+        if not self._connections.waits(connection) or known.user_id != account.user_id:
+            raise denied()
+        mine = replace(known, keys={**known.keys, key.blob: key.fingerprint})
+        self._admit(worker, connection, mine, Credential(key.blob, key.fingerprint))
+
+    def _admit(self, worker: Peer, connection: Connection, account: Account, used: Credential) -> None:
+        self._connections.admit(connection, account, used)
+        certificate = used.certificate
+        note(
+            "login",
+            connection=connection.id,
+            user=connection.user,
+            key=used.fingerprint,
+            peer=connection.peer,
+            certificate=certificate and certificate.key_id,
+            serial=certificate and certificate.serial,
+        )
+        worker.send(verbs.Ticket(connection.id, connection.ticket, used.permits))
+
+    def _account(self, user: str) -> Account:
+        account = self.accounts.get(user)
+        if account is None or not account.enabled:
+            raise denied()
+        return account
+
+    def _later(self, worker: Peer, connection: Connection, user: str, work: Work) -> None:
+        """Do what waits for the store; nothing else is heard of this connection meanwhile."""
+
+        async def do() -> None:
+            try:
+                await work
+            except Exception as error:
+                known = explain(error)
+                self._refuse(worker, verbs.Code(connection.id, user, "", ()), known)
+            finally:
+                connection.busy = False
+
+        connection.busy = True
+        self._tasks.create_task(do())
+
+    def _refuse(self, worker: Peer, shown: verbs.Evidence | verbs.Code, error: PlatformError) -> None:
+        name = shown.user[:LONGEST_NAME]
+        note("login_refused", connection=shown.connection, user=name, code=error.code.value)
+        worker.send(verbs.Refused(shown.connection, error.code.value, error.message))
+
+
+def _addable(blob: bytes) -> PublicKey | None:
+    try:
+        return PublicKey.of_blob(blob)
+    except PlatformError:
+        return None
+
+
+async def _nothing() -> None:
+    """Until somebody wants to know."""

@@ -1,0 +1,220 @@
+"""What a hostile worker gets for codes and half a login: nothing that the broker has not seen proven."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway import verbs
+from gateway.admission import CLAIMED, MOST_WRONG, UNCLAIMED, Admission
+from gateway.connections import Connection, Connections
+from gateway.desk import Desk
+from gateway.evidence import proves
+from gateway.keys import PublicKey
+from gateway.onetime import Enrolment, code_of, digest_of
+from gateway.sqlite.store import Store
+from gateway.users import SiteAccount
+from tests.support.front import until
+from tests.support.keys import Key, evidence, fingerprint
+from tests.support.stores import NOW, open_store
+
+CODE = code_of(b"0123456789")
+MINE, BOBS = Key("ssh-ed25519"), Key("ssh-ed25519")
+
+
+class Worker:
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[Any] = []
+
+    def send(self, message: object, descriptors: tuple[int, ...] = ()) -> None:
+        """See Peer."""
+        self.told.append(message)
+
+
+@dataclass
+class Door:
+    """An admission over a real store, and a worker. Alice has a code, bob a key."""
+
+    admission: Admission
+    connections: Connections
+    store: Store
+    worker: Worker = field(default_factory=Worker)
+    time: datetime = NOW
+    made: int = 0
+
+    async def learn(self) -> None:
+        """Take in the accounts as they are now."""
+        self.admission.accounts = {each.name: each for each in self.store.accounts()}
+
+    def keyed(self, address: str = "192.0.2.1") -> Connection:
+        """A connection whose session id is fixed."""
+        self.made += 1
+        connection = self.connections.arrive(self.worker, f"{address}:4", NOW)
+        assert self.connections.may_sign(self.worker, connection.id, bytes([self.made]) * 32)
+        return connection
+
+    async def type(
+        self, connection: Connection, user: str, code: str, *offered: bytes, worker: Worker | None = None
+    ) -> Any:
+        """The worker carries a code here, and the keys that were offered: the answer."""
+        return await self._answer(verbs.Code(connection.id, user, code, offered), worker or self.worker)
+
+    async def show(self, connection: Connection, user: str, key: Any, session_id: bytes = b"") -> Any:
+        """The same with a signature."""
+        told = evidence(connection.id, session_id or connection.session_id, user, key)
+        return await self._answer(told, self.worker)
+
+    async def _answer(self, message: Any, worker: Worker) -> Any:
+        before = len(worker.told)
+        if isinstance(message, verbs.Code):
+            self.admission.typed(worker, message)
+        else:
+            self.admission.shown(worker, message)
+        await until(lambda: len(worker.told) > before)
+        assert len(worker.told) == before + 1
+        return worker.told[-1]
+
+
+@pytest.fixture
+async def door(tmp_path: Path) -> AsyncIterator[Door]:
+    store, desk = open_store(tmp_path / "state"), Desk(lambda: open_store(tmp_path / "state"))
+    async with asyncio.TaskGroup() as tasks:
+        connections = Connections(proves)
+        admission = Admission(connections, desk, tasks, lambda: made.time)
+        made = Door(admission, connections, store)
+        store.add_user("alice", [], SiteAccount(), "root", NOW)
+        store.add_user("bob", [PublicKey.of_blob(BOBS.blob)], SiteAccount(), "root", NOW)
+        store.set_enrolment("alice", Enrolment(digest_of(CODE), NOW + timedelta(hours=2)), "root", NOW)
+        admission.changed = made.learn
+        await made.learn()
+        yield made
+    await desk.ask(lambda asked: asked.close())  # type: ignore[attr-defined]
+    desk.close()
+    store.close()
+
+
+def denied(answer: Any) -> bool:
+    return isinstance(answer, verbs.Refused) and (answer.code, answer.message) == (
+        "denied",
+        "Permission denied.",
+    )
+
+
+def claimed(answer: Any) -> bool:
+    return isinstance(answer, verbs.Refused) and (answer.code, answer.message) == ("unavailable", CLAIMED)
+
+
+def keys(door: Door) -> list[bytes]:
+    """Alice's, in the store."""
+    return [blob for each in door.store.accounts() if each.name == "alice" for blob in each.keys]
+
+
+async def test_a_code_and_then_its_key_are_a_login(door: Door) -> None:
+    first, second = door.keyed(), door.keyed()
+    assert claimed(await door.type(first, "alice", CODE, MINE.blob))
+    assert not first.ticket
+    assert keys(door) == []
+    ticket = await door.show(second, "alice", MINE)
+    assert isinstance(ticket, verbs.Ticket)
+    assert (second.user, second.credential.fingerprint) == ("alice", fingerprint(MINE))
+    assert keys(door) == [MINE.blob]
+    events = [row["verb"] for row in door.store._db.rows("select verb from event order by id desc limit 2")]
+    assert sorted(events) == ["key add", "user enrolled"]
+    assert denied(await door.type(door.keyed(), "alice", CODE, MINE.blob))
+
+
+async def test_a_key_without_a_code_is_nobodys(door: Door) -> None:
+    assert denied(await door.show(door.keyed(), "alice", MINE))
+    assert denied(await door.type(door.keyed(), "alice", "AAAA-AAAA-AAAA-AAAA", MINE.blob))
+    assert denied(await door.show(door.keyed(), "alice", MINE))
+
+
+async def test_only_keys_that_were_offered_with_the_code_and_sign_become_hers(door: Door) -> None:
+    assert claimed(await door.type(door.keyed(), "alice", CODE, *[MINE.blob] * 2, BOBS.blob, b"no key"))
+    other, connection = Key("ssh-ed25519"), door.keyed()
+    for user, key in (("alice", other), ("alice", BOBS), ("bob", MINE), ("nobody", MINE), ("", MINE)):
+        assert denied(await door.show(connection, user, key))
+    assert denied(await door.show(connection, "alice", MINE, session_id=b"9" * 32))
+    assert keys(door) == []
+    assert isinstance(await door.show(connection, "alice", MINE), verbs.Ticket)
+
+
+async def test_a_code_is_good_for_its_user_and_of_the_connections_own_worker(door: Door) -> None:
+    for user in ("bob", "nobody", "", "\udc80" * 900):
+        assert denied(await door.type(door.keyed(), user, CODE, MINE.blob))
+    assert denied(await door.type(door.keyed(), "alice", CODE, MINE.blob, worker=Worker()))
+    for weak in (b"", b"ssh-rsa", MINE.blob + b"x", Key("ssh-rsa", "rsa-sha2-256", 2048).blob):
+        answer = await door.type(door.keyed(), "alice", CODE, weak)
+        assert answer.message == UNCLAIMED
+
+
+async def test_a_code_is_used_once_by_whoever_is_first(door: Door) -> None:
+    other = Key("ssh-ed25519")
+    assert claimed(await door.type(door.keyed(), "alice", CODE, MINE.blob, other.blob))
+    before = len(door.worker.told)
+    for key in (MINE, other):
+        connection = door.keyed()
+        door.admission.shown(door.worker, evidence(connection.id, connection.session_id, "alice", key))
+    await until(lambda: len(door.worker.told) == before + 2)
+    first, second = door.worker.told[before:]
+    assert isinstance(first, verbs.Ticket)
+    assert denied(second)
+    assert keys(door) == [MINE.blob]
+
+
+@pytest.mark.parametrize("how", ["expired", "withdrawn", "disabled", "removed"])
+async def test_a_code_that_is_gone_before_the_key_is_shown(door: Door, how: str) -> None:
+    assert claimed(await door.type(door.keyed(), "alice", CODE, MINE.blob))
+    connection = door.keyed()
+    if how == "expired":
+        door.time += timedelta(hours=2)
+    elif how == "withdrawn":
+        door.store.set_enrolment("alice", Enrolment(b"another", NOW + timedelta(hours=9)), "root", NOW)
+    elif how == "disabled":
+        door.store.set_enabled("alice", False, "root", NOW)
+    else:
+        door.store.remove_user("alice", "root", NOW)
+    # The broker's own snapshot is behind.
+    assert denied(await door.show(connection, "alice", MINE))
+    assert keys(door) == []
+    assert not connection.ticket
+
+
+async def test_nothing_else_is_heard_while_a_key_is_registered(door: Door) -> None:
+    assert claimed(await door.type(door.keyed(), "alice", CODE, MINE.blob))
+    connection, before = door.keyed(), len(door.worker.told)
+    told = evidence(connection.id, connection.session_id, "alice", MINE)
+    door.admission.shown(door.worker, told)
+    door.admission.shown(door.worker, told)
+    await until(lambda: len(door.worker.told) == before + 2)
+    first, second = door.worker.told[before:]
+    assert denied(first)
+    assert isinstance(second, verbs.Ticket)
+
+
+async def test_who_left_while_her_key_was_registered_has_no_ticket(door: Door) -> None:
+    assert claimed(await door.type(door.keyed(), "alice", CODE, MINE.blob))
+    connection, before = door.keyed(), len(door.worker.told)
+    door.admission.shown(door.worker, evidence(connection.id, connection.session_id, "alice", MINE))
+    door.connections.leave(door.worker, connection.id)
+    await until(lambda: len(door.worker.told) > before)
+    assert denied(door.worker.told[-1])
+    assert list(door.connections) == []
+    assert keys(door) == [MINE.blob]
+
+
+async def test_who_guesses_must_wait(door: Door) -> None:
+    for _ in range(MOST_WRONG):
+        assert denied(await door.type(door.keyed(), "alice", "AAAA-AAAA-AAAA-AAAA"))
+    assert denied(await door.type(door.keyed(), "alice", CODE, MINE.blob))
+    assert claimed(await door.type(door.keyed("192.0.2.2"), "alice", CODE, MINE.blob))
+    door.time += timedelta(hours=1)
+    assert claimed(await door.type(door.keyed(), "alice", CODE, MINE.blob))
