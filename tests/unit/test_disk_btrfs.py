@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -16,6 +17,7 @@ import pytest
 from gateway.disks import Usage
 from gateway.folders import WorkspaceFolders
 from gateway.users import User
+from tests.conftest import ROOT
 from tests.support.disks import btrfs_disk, committed
 
 MEBI = 1 << 20
@@ -166,6 +168,25 @@ def test_a_plain_directory_of_before_is_left_alone_and_not_held(
     made(folders, ALICE)
     assert folders.usage(ALICE.id) == Usage(None, False)
     assert as_(ALICE, home, write(16)) == 0
+
+
+def test_the_manual_makes_a_plain_directory_one_that_is_held(disk: Path, folders: WorkspaceFolders) -> None:
+    home = own(disk, ALICE) / "home"
+    home.mkdir(parents=True)
+    (home / "file").write_bytes(os.urandom(MEBI))
+    os.chown(home, ALICE.uid, ALICE.gid)
+    made(folders, ALICE)
+    before = own(disk, ALICE).stat()
+    manual = (ROOT / "docs" / "operations.md").read_text()
+    (block,) = (each for each in re.findall(r"```sh\n(.*?)```", manual, re.DOTALL) if "7.new" in each)
+    lines = [line for line in block.splitlines() if not line.startswith(("gpuadmin", "cd "))]
+    subprocess.run(["sh", "-ec", "\n".join(lines)], cwd=disk / "workspaces", check=True)
+    made(folders, ALICE)
+    after = own(disk, ALICE).stat()
+    assert (before.st_mode, before.st_uid) == (after.st_mode, after.st_uid)
+    assert (home / "file").stat().st_size == MEBI
+    assert as_(ALICE, home, write(16, "more")) == errno.EDQUOT
+    assert sorted(os.listdir(disk / "workspaces")) == ["7"]
 
 
 def test_a_home_of_the_site_is_not_held(disk: Path, folders: WorkspaceFolders) -> None:
