@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.stories.conftest import a_house, ended
-from tests.support.census import Census, census, contained, descriptors, observed, runners
+from tests.support.census import Census, census, contained, descriptors, memory, observed, runners
 from tests.support.crowd import connected, enrol, log_in_often, run_many
 from tests.support.house import House, Person, wait_for
 
@@ -45,6 +45,8 @@ async def test_ten_thousand_sessions_leave_nothing(base_image: str, figure: Call
         # What grows once, such as pools and caches, is no leak.
         await _sessions(people, SESSIONS // 10, LOGINS // 10)
         before, outside = await _settled(house), _outside(house)
+        inside = runners(house.containers())
+        runner = memory(*inside)
         begun = time.monotonic()
         await _sessions(people, SESSIONS, LOGINS)
         figure(f"{SESSIONS} sessions, and {LOGINS} logins, took {time.monotonic() - begun:.0f} s:")
@@ -53,9 +55,11 @@ async def test_ten_thousand_sessions_leave_nothing(base_image: str, figure: Call
             figure(
                 f"  {'broker' if pid == house.processes()[0] else 'worker'}: {before[pid]} -> {after[pid]}"
             )
+        figure(f"  both runners: {runner / MIB:.1f} MiB -> {memory(*inside) / MIB:.1f} MiB")
         for pid in house.processes():
             _assert_kept(before[pid], after[pid], CONNECTED if pid == house.processes()[0] else 0)
         wait_for(lambda: _outside(house) == outside, "the containers as they were", 20)
+        assert memory(*inside) - runner < GROWN
     finally:
         ended(house)
 

@@ -167,7 +167,7 @@ def _listings(house: House) -> tuple[dict[str, list[dict[str, Any]]], dict[str, 
 
 def _times(house: House, words: str) -> tuple[float, float]:
     """The median time of a whole `gpuadmin WORDS`, and the least that it used of a core, in seconds."""
-    program = [str(Path(sys.executable).with_name("gpuadmin")), *words.split()]
+    program = [sys.executable, "-c", "from admin.main import main; main()", *words.split()]
     walls, cpus = [], []
     for _ in range(7):
         used, begun = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
