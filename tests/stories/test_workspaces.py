@@ -37,13 +37,19 @@ def test_a_working_day(new_house: Callable[[], House]) -> None:
     wait_for(lambda: not any(runs(house).values()), "no container in the list")
     house.stop(signal.SIGKILL)
     house.admin("workspace", "hand-over", "alice", "bob")
-    house.admin("workspace", "start", "bob")
+    house.admin("workspace", "start", "bob", "--rescue")
     assert runs(house) == {"alice": False, "bob": True}
     house.start()
-    assert bob.ssh("cat from-alice/home/mine && echo x >> from-alice/home/mine").stdout == b"kept\n"
+    handed = "broken/from-alice/home/mine"
+    assert bob.ssh(f"cat {handed} && echo x >> {handed}; touch here").stdout == b"kept\n"
+    house.stop(signal.SIGKILL)
     house.admin("workspace", "remove", "bob")
+    assert runs(house) == {"alice": False, "bob": False}
+    assert not (house.state / "workspaces" / "2").exists()
+    house.start()
     assert bob.ssh("ls").stdout == b""
-    assert (house.state / "workspaces" / "removed" / "1" / "home" / "from-alice").is_dir()
+    put_away = house.state / "workspaces" / "removed" / "1" / "home"
+    assert (put_away / "from-alice" / "home" / "mine").read_text() == "kept\nx\n"
 
 
 def test_a_hand_over_that_is_killed_half_way_is_done_by_the_gateway(base_image: str) -> None:
@@ -74,3 +80,24 @@ def test_a_hand_over_that_is_killed_half_way_is_done_by_the_gateway(base_image: 
         assert {path.stat().st_uid for path in files} == {30002}
     finally:
         ended(house)
+
+
+def test_fifty_people_of_a_table_log_in(home: House) -> None:
+    """All of them are there at once, and none while a line is wrong."""
+    people = [home.person(f"student{number}") for number in range(50)]
+    home.admin("group", "add", "course")
+    lines = [f"{person.name},{person.public_key.read_text().strip()},course" for person in people]
+    table = home.folder / "people.csv"
+    table.write_text("\n".join(["name,key,groups", *lines, "student7,not a key,course"]) + "\n")
+    refused = home.admin("user", "add", "--from", str(table), status=2)
+    assert "student7" in refused.stderr
+    assert home.listed("user", "list") == []
+    before = len(home.events())
+    table.write_text("\n".join(["name,key,groups", *lines]) + "\n")
+    assert home.admin("user", "add", "--from", str(table)).stdout.endswith("Added 50 people.\n")
+    wait_for(lambda: all(home.heard_of(each.name, before) for each in people), "them all in the gateway")
+    for person in (people[0], people[-1]):
+        uid = person.ssh("id -u").stdout
+        assert uid == b"%d\n" % next(
+            u["uid"] for u in home.listed("user", "list") if u["name"] == person.name
+        )
