@@ -251,7 +251,7 @@ def _port(facts: Facts) -> Finding:
 def _programs(facts: Facts) -> Finding:
     missing = sorted(name for name, present in facts.programs.items() if not present)
     if missing:
-        return Finding("fail", f"missing: {', '.join(missing)}", "apt-get install iptables iproute2")
+        return Finding("fail", f"missing: {', '.join(missing)}", "apt-get install iptables iproute2 procps")
     return Finding("ok", ", ".join(sorted(facts.programs)))
 
 
@@ -268,7 +268,7 @@ CHECKS: Mapping[str, Callable[[Facts], Finding]] = {
     "cgroups": _cgroups,
     "seccomp": _seccomp,
     "live-restore": _live_restore,
-    "firewall": _programs,
+    "programs": _programs,
     "disk": _disk,
     "inodes": _inodes,
     "disk-quota": lambda facts: holding.disk_quota(

@@ -74,7 +74,7 @@ def look(config: Config, now: datetime, disks: Collection[Disk] = ()) -> Facts:
         synchronised=_synchronised(),
         listen=str(config.listen),
         port=port(config.listen),
-        programs={name: shutil.which(name, path=_path()) is not None for name in ("iptables", "ip")},
+        programs={name: shutil.which(name, path=_path()) is not None for name in ("iptables", "ip", "ps")},
     )
 
 

@@ -50,7 +50,7 @@ def machine(recorded: str = "29.2", **changed: Any) -> Facts:
         synchronised=True,
         listen="0.0.0.0:2222",
         port="ours",
-        programs={"iptables": True, "ip": True},
+        programs={"iptables": True, "ip": True, "ps": True},
     )
     return dataclasses.replace(facts, **changed)
 
@@ -112,7 +112,7 @@ BAD: dict[str, tuple[str, str, dict[str, Any]]] = {
     "no cgroups": ("cgroups", "fail", {"info": engine(CgroupDriver="none")}),
     "no seccomp": ("seccomp", "fail", {"info": engine(SecurityOptions=["name=apparmor"])}),
     "containers end with the engine": ("live-restore", "warn", {}),
-    "a program missing": ("firewall", "fail", {"programs": {"iptables": False, "ip": True}}),
+    "a program missing": ("programs", "fail", {"programs": {"iptables": True, "ip": True, "ps": False}}),
     "a full disk": ("disk", "fail", {"space": (GIBI - 1, 1000 * GIBI)}),
     "a filling disk": ("disk", "warn", {"space": (49 * GIBI, 1000 * GIBI)}),
     "no inodes": ("inodes", "fail", {"inodes": (9_999, 1_000_000)}),
