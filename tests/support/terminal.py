@@ -31,6 +31,8 @@ class Terminal:
             stdin=slave,
             stdout=slave,
             stderr=slave,
+            # Who runs the tests may have no terminal.
+            env={**os.environ, "TERM": "xterm-256color"},
             start_new_session=True,
             preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
         )
