@@ -9,14 +9,16 @@ import hashlib
 import os
 import secrets
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.house import Person
+from tests.stories.test_reverse import call
+from tests.support.house import Person, wait_for
+from tests.support.near import greet_and_count, server
 from tests.support.stacks import commands, libraries
 from tests.support.stacks.stack import Login, Stack, Words
 from tests.support.terminal import Terminal
@@ -175,6 +177,21 @@ def test_a_forward_reaches_the_container_and_carries_both_ends(
     assert done.stdout == b"got %d" % len(data), done.stderr
 
 
+@pytest.mark.parametrize("stack", who_can("back"))
+def test_a_reverse_forward_listens_in_the_container(stack: Stack, login: Login, alice: Person) -> None:
+    """A server here speaks first, and answers a program there after the end of what that sent."""
+    assert stack.back
+    there = 20_000 + secrets.randbelow(40_000)
+    with server(greet_and_count) as here:
+        words = stack.back(login, there, here)
+        with subprocess.Popen(words, stdin=subprocess.PIPE, env=environment(login)) as client:
+            try:
+                heard = wait_for(lambda: call(alice, there, 300_000), f"{stack.name}'s forward")
+            finally:
+                client.kill()
+    assert heard == "got 300000"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("transport", ["ssh", "plink"])
 def test_git_pushes_and_clones(transport: str, login: Login, alice: Person, tmp_path: Path) -> None:
@@ -219,11 +236,5 @@ def identity() -> dict[str, str]:
 def test_what_a_client_cannot_do_is_said() -> None:
     """No hole in the table is there by mistake."""
     for stack in (*QUICK, *SLOW):
-        holes: list[Callable[..., Words] | None] = [
-            stack.run,
-            stack.terminal,
-            stack.put,
-            stack.get,
-            stack.tunnel,
-        ]
-        assert bool(stack.lacks) == (None in holes), stack.name
+        verbs = (stack.run, stack.terminal, stack.put, stack.get, stack.tunnel, stack.back)
+        assert bool(stack.lacks) == (None in verbs), stack.name

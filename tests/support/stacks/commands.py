@@ -25,6 +25,10 @@ def _there(login: Login, path: str) -> str:
     return f"{login.user}@{login.host}:{path}"
 
 
+def _reverse(there: int, here: int) -> str:
+    return f"{there}:127.0.0.1:{here}"
+
+
 def _psftp(login: Login, line: str) -> Words:
     script = f'echo "{line}" | "$@" -b /dev/stdin'
     return ["sh", "-ec", script, "psftp", *_putty("psftp", login), f"{login.user}@{login.host}"]
@@ -65,6 +69,7 @@ OPENSSH = Stack(
     put=lambda login, here, there: ["scp", "-q", "-F", str(login.config), here, f"gw:{there}"],
     get=lambda login, there, here: ["scp", "-q", "-F", str(login.config), f"gw:{there}", here],
     tunnel=lambda login, port: [*_ssh(login), "-W", f"127.0.0.1:{port}", "gw"],
+    back=lambda login, there, here: [*_ssh(login), "-N", "-R", _reverse(there, here), "gw"],
 )
 PUTTY = Stack(
     "PuTTY",
@@ -73,6 +78,7 @@ PUTTY = Stack(
     put=lambda login, here, there: [*_putty("pscp", login), "-q", here, _there(login, there)],
     get=lambda login, there, here: [*_putty("pscp", login), "-q", _there(login, there), here],
     tunnel=lambda login, port: [*_plink(login), "-nc", f"127.0.0.1:{port}"],
+    back=lambda login, there, here: [*_plink(login), "-N", "-R", _reverse(there, here)],
 )
 PSCP = Stack(
     "pscp by scp",
@@ -91,6 +97,7 @@ DROPBEAR = Stack(
     run=lambda login, command: [*_dbclient(login), command],
     terminal=lambda login, command: [*_dbclient(login, "-t"), command],
     tunnel=lambda login, port: _dbclient(login, "-B", f"127.0.0.1:{port}"),
+    back=lambda login, there, here: _dbclient(login, "-N", "-R", _reverse(there, here)),
     lacks="it has no program for files; its users pipe",
 )
 CURL_SFTP = Stack(

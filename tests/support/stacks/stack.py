@@ -32,7 +32,8 @@ class Stack:
     """One client, as command lines for a login. What it cannot do at all is None, and `lacks` says why.
 
     `run` takes a remote command; `terminal` too, on a pseudo-terminal; `put` a local and a remote path; `get`
-    a remote and a local one; `tunnel` a port of the container, and carries its standard streams to it.
+    a remote and a local one; `tunnel` a port of the container, and carries its standard streams to it; `back`
+    a port of the container that it listens on until it is ended, and the port here that is meant.
     `text` marks a client whose streams of a command are text, and whose forwards end both halves at once.
     """
 
@@ -42,5 +43,6 @@ class Stack:
     put: Callable[[Login, str, str], Words] | None = None
     get: Callable[[Login, str, str], Words] | None = None
     tunnel: Callable[[Login, int], Words] | None = None
+    back: Callable[[Login, int, int], Words] | None = None
     text: bool = False
     lacks: str = ""

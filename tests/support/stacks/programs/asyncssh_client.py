@@ -31,6 +31,10 @@ async def main(host: str, port: str, user: str, key: str, verb: str, *words: str
         if verb == "tunnel":
             await tunnel(connection, int(words[0]))
             return 0
+        if verb == "back":
+            await connection.forward_remote_port("127.0.0.1", int(words[0]), "127.0.0.1", int(words[1]))
+            await connection.wait_closed()
+            return 0
         terminal = {"term_type": "xterm", "term_size": (100, 30)} if verb == "terminal" else {}
         streams = {"stdin": sys.stdin, "stdout": sys.stdout, "stderr": sys.stderr}
         done = await connection.run(words[0], encoding=None, **terminal, **streams)

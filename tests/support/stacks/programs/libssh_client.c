@@ -3,10 +3,12 @@
 #include <fcntl.h>
 #include <libssh/libssh.h>
 #include <libssh/sftp.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 static char buffer[32768];
@@ -30,21 +32,25 @@ static void all(int fd, const char *data, int length)
     }
 }
 
-/* Standard input into the channel with its end, the channel's bytes to standard output. */
-static void relay(ssh_session session, ssh_channel channel)
+/* `in` into the channel with its end, the channel's bytes to `out`; until the channel has ended, and where both are
+ * one socket, until that has ended too. */
+static void relay(ssh_session session, ssh_channel channel, int in, int out)
 {
-    int reading = 1;
-    while (!ssh_channel_is_eof(channel)) {
-        struct pollfd waiting[2] = {{ssh_get_fd(session), POLLIN, 0}, {reading ? 0 : -1, POLLIN, 0}};
+    int reading = 1, ended = 0;
+    while (!ended || (in == out && reading)) {
+        struct pollfd waiting[2] = {{ssh_get_fd(session), POLLIN, 0}, {reading ? in : -1, POLLIN, 0}};
         int count;
         while ((count = ssh_channel_read_nonblocking(channel, buffer, sizeof buffer, 0)) > 0)
-            all(1, buffer, count);
+            all(out, buffer, count);
         check(count != SSH_ERROR, session, "read");
-        if (ssh_channel_is_eof(channel))
-            break;
+        if (!ended && ssh_channel_is_eof(channel)) {
+            ended = 1;
+            shutdown(out, SHUT_WR);
+            continue;
+        }
         poll(waiting, 2, 100);
         if (reading && waiting[1].revents) {
-            count = read(0, buffer, sizeof buffer);
+            count = read(in, buffer, sizeof buffer);
             if (count > 0) {
                 check(ssh_channel_write(channel, buffer, count) == count, session, "write");
             } else {
@@ -78,7 +84,7 @@ static int command(ssh_session session, const char *text, int terminal)
     if (terminal)
         check(ssh_channel_request_pty_size(channel, "xterm", 100, 30) == SSH_OK, session, "pty");
     check(ssh_channel_request_exec(channel, text) == SSH_OK, session, "exec");
-    relay(session, channel);
+    relay(session, channel, 0, 1);
     return ssh_channel_get_exit_status(channel);
 }
 
@@ -86,7 +92,25 @@ static int tunnel(ssh_session session, int port)
 {
     ssh_channel channel = ssh_channel_new(session);
     check(ssh_channel_open_forward(channel, "127.0.0.1", port, "127.0.0.1", 0) == SSH_OK, session, "forward");
-    relay(session, channel);
+    relay(session, channel, 0, 1);
+    return 0;
+}
+
+static int back(ssh_session session, int there, int here)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(here)};
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    check(ssh_channel_listen_forward(session, "127.0.0.1", there, NULL) == SSH_OK, session, "listen");
+    while (ssh_is_connected(session)) {
+        ssh_channel channel = ssh_channel_accept_forward(session, 1000, NULL);
+        if (!channel)
+            continue;
+        int sock = socket(AF_INET, SOCK_STREAM, 0);
+        check(connect(sock, (struct sockaddr *)&address, sizeof address) == 0, session, "dial");
+        relay(session, channel, sock, sock);
+        close(sock);
+        ssh_channel_free(channel);
+    }
     return 0;
 }
 
@@ -119,6 +143,8 @@ int main(int count, char **words)
         status = command(session, words[6], verb[0] == 't');
     else if (!strcmp(verb, "tunnel"))
         status = tunnel(session, atoi(words[6]));
+    else if (!strcmp(verb, "back") && count > 7)
+        status = back(session, atoi(words[6]), atoi(words[7]));
     else if (!strcmp(verb, "put") && count > 7)
         status = file(session, words[6], words[7], 1);
     else if (!strcmp(verb, "get") && count > 7)

@@ -6,6 +6,7 @@ Owns no judgement; it carries its own streams to and from one channel and ends w
 from __future__ import annotations
 
 import os
+import socket
 import sys
 import threading
 
@@ -25,6 +26,25 @@ def relay(channel: paramiko.Channel) -> None:
         os.write(1, data)
 
 
+def back(transport: paramiko.Transport, there: int, here: int) -> None:
+    """Whoever connects there reaches the server here, until the connection ends."""
+
+    def answer(channel: paramiko.Channel, sock: socket.socket) -> None:
+        while data := sock.recv(32768):
+            channel.sendall(data)
+        channel.close()
+
+    transport.request_port_forward("127.0.0.1", there)
+    while (channel := transport.accept(3600)) is not None:
+        with socket.create_connection(("127.0.0.1", here), timeout=60) as sock:
+            answering = threading.Thread(target=answer, args=(channel, sock))
+            answering.start()
+            while data := channel.recv(32768):
+                sock.sendall(data)
+            sock.shutdown(socket.SHUT_WR)
+            answering.join()
+
+
 def main(host: str, port: str, user: str, key: str, verb: str, *words: str) -> int:
     """Do what `verb` says; the exit status of the remote program, or 0."""
     with paramiko.SSHClient() as client:
@@ -38,6 +58,9 @@ def main(host: str, port: str, user: str, key: str, verb: str, *words: str) -> i
             return 0
         if verb == "tunnel":
             relay(transport.open_channel("direct-tcpip", ("127.0.0.1", int(words[0])), ("127.0.0.1", 0)))
+            return 0
+        if verb == "back":
+            back(transport, int(words[0]), int(words[1]))
             return 0
         channel = transport.open_session()
         if verb == "terminal":

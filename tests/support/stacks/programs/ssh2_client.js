@@ -3,6 +3,7 @@
 'use strict';
 
 const { readFileSync } = require('node:fs');
+const { connect } = require('node:net');
 const { Client } = require('ssh2');
 
 const [host, port, username, key, verb, ...words] = process.argv.slice(2);
@@ -38,6 +39,13 @@ function files(method) {
   });
 }
 
+function answer(details, accept) {
+  const channel = accept();
+  const sock = connect({ host: '127.0.0.1', port: Number(words[1]), allowHalfOpen: true });
+  channel.pipe(sock);
+  sock.pipe(channel);
+}
+
 const verbs = {
   run: () => command({}),
   terminal: () => command({ pty: { term: 'xterm', cols: 100, rows: 30 } }),
@@ -47,6 +55,7 @@ const verbs = {
     fail(error);
     relay(stream);
   }),
+  back: () => client.on('tcp connection', answer).forwardIn('127.0.0.1', Number(words[0]), fail),
 };
 
 client.on('ready', verbs[verb]).on('error', fail);
