@@ -94,14 +94,7 @@ def install(root: Path) -> None:
 
 def _target(root: Path) -> Target:
     programs = Path(sys.executable).parent
-    for path in (CHECKOUT, programs.resolve(), Path(gateway.__file__).parent):
-        seen = path.stat()
-        if seen.st_uid != 0 or seen.st_mode & stat.S_IWOTH:
-            raise PlatformError(
-                Code.DENIED,
-                f"{path} does not belong to root alone, and root would run what is in it; move the checkout "
-                f"to /opt and make it root's with: chown -R root:root {CHECKOUT}",
-            )
+    refuse_foreign(CHECKOUT, programs.resolve(), Path(gateway.__file__).parent)
     missing = [name for name in PROGRAMS if not (programs / name).exists()]
     if missing:
         raise PlatformError(
@@ -110,6 +103,18 @@ def _target(root: Path) -> Target:
     there = root / CONFIG
     state = config.load(there, environ={}).state if there.exists() else config.STATE
     return Target(root, programs, state)
+
+
+def refuse_foreign(*folders: Path) -> None:
+    """Raise PlatformError(DENIED) unless root alone decides what is in each of these folders."""
+    for path in folders:
+        seen = path.stat()
+        if seen.st_uid != 0 or seen.st_mode & stat.S_IWOTH:
+            raise PlatformError(
+                Code.DENIED,
+                f"{path} does not belong to root alone, and root would run what is in it; move the checkout "
+                f"to /opt and make it root's with: chown -R root:root {CHECKOUT}",
+            )
 
 
 def _install(target: Target) -> Iterator[str]:

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from admin.install import UNDO
+import admin.install
+from admin.install import UNDO, refuse_foreign
 from admin.main import cli
 from gateway import config, privileges
 from gateway.errors import PlatformError
@@ -37,6 +38,13 @@ def root(tmp_path: Path) -> Path:
 
 def install(root: Path) -> Result:
     return CliRunner().invoke(cli, ["install", "--root", str(root)])
+
+
+@pytest.fixture(autouse=True)
+def whoever_owns_the_checkout(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`./dev test` runs as root in a checkout that is its caller's."""
+    if ROOT.stat().st_uid != 0:
+        monkeypatch.setattr(admin.install, "refuse_foreign", lambda *_: None)
 
 
 def lines(path: Path) -> dict[str, list[str]]:
@@ -85,6 +93,18 @@ def test_a_program_that_is_not_ours_is_left(root: Path) -> None:
     assert (root / "usr/local/bin/gpuadmin").read_text() == "somebody's\n"
 
 
+@pytest.mark.parametrize(("uid", "mode"), [(1000, 0o755), (0, 0o757)])
+def test_root_runs_nothing_that_somebody_else_writes(tmp_path: Path, uid: int, mode: int) -> None:
+    ours, theirs = tmp_path / "ours", tmp_path / "theirs"
+    ours.mkdir()
+    theirs.mkdir()
+    os.chown(theirs, uid, uid)
+    theirs.chmod(mode)
+    refuse_foreign(ours)
+    with pytest.raises(PlatformError, match=f"^{theirs} does not belong to root alone"):
+        refuse_foreign(ours, theirs)
+
+
 def test_it_needs_root(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = sorted(root.rglob("*"))
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
@@ -107,7 +127,10 @@ def test_a_reader_that_goes_away_gets_no_sentence(root: Path) -> None:
     """As `gpuadmin install | head -1` does."""
     ours, theirs = os.pipe()
     os.close(ours)
-    command = [sys.executable, "-c", "from admin.main import main; main()", "install", "--root", root]
+    program = (
+        "import admin.install, admin.main; admin.install.refuse_foreign = lambda *_: None; admin.main.main()"
+    )
+    command = [sys.executable, "-c", program, "install", "--root", root]
     with open(theirs, "wb") as gone:
         done = subprocess.run(command, stdout=gone, stderr=subprocess.PIPE, text=True)
     assert (done.returncode, done.stderr) == (1, "")
