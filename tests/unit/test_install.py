@@ -146,6 +146,14 @@ def test_systemd_understands_the_unit(root: Path) -> None:
     assert complaints == []
 
 
+def test_the_service_may_open_the_gpus(root: Path) -> None:
+    """None of what makes systemd 249 to 257 close devices, or hide them, is in the unit (systemd.exec(5))."""
+    install(root)
+    unit = (root / UNIT).read_text()
+    closing = r"^(PrivateDevices|ProtectClock|DevicePolicy|DeviceAllow|RootImage|LoadCredentialEncrypted)="
+    assert re.findall(closing, unit, re.MULTILINE) == []
+
+
 def test_the_template_of_the_config_shows_the_defaults(tmp_path: Path) -> None:
     """As it is, and with every key in force, it parses; keys that are defaults show them."""
     text = (ROOT / "deploy" / "config.toml").read_text()
