@@ -166,6 +166,8 @@ def test_the_template_of_the_config_shows_the_defaults(tmp_path: Path) -> None:
         assert getattr(loaded, name) == getattr(default, name)
     assert loaded.manage
     assert loaded.env
+    assert loaded.mirrors.apt
+    assert loaded.mirrors.pip
 
 
 @pytest.mark.parametrize(("numbers", "given"), [((998, 997), (998, 997)), (None, (29_999, 29_999))])
