@@ -83,6 +83,15 @@ class SessionChannel(Bounded, SSHServerChannel[bytes]):
         self._env[name] = value
         return True
 
+    async def _finish_agent_req_request(self) -> None:
+        """auth-agent-req@openssh.com (draft-ietf-sshm-ssh-agent section 4.1), in the container."""
+        self._answer(await self._conn.agent.forward(self._session.say))
+
+    def _answer(self, granted: bool) -> None:
+        """Answer the request that is served; the channel may be gone by now, and its requests with it."""
+        if self._conn is not None:
+            self._report_response(granted)
+
     def _process_eow_at_openssh_dot_com_request(self, packet: SSHPacket) -> bool:
         """The client will read no more output (OpenSSH PROTOCOL section 2.1)."""
         packet.check_end()

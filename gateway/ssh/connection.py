@@ -16,6 +16,7 @@ import asyncssh
 from asyncssh.packet import SSHPacket
 
 from gateway.journal import explain
+from gateway.ssh.agent import Agent
 from gateway.ssh.channels import SessionChannel
 from gateway.ssh.entry import Entry
 from gateway.ssh.forwarding import Forwarding
@@ -43,6 +44,7 @@ class Connection(Forwarding):
         ended: Callable[[str], None],
     ) -> None:
         super().__init__(loop, options, id_, entry, keys, authorities, tasks)
+        self.agent = Agent(self)
         self._ended = ended
         self._no_more_sessions = False
         self._sessions: dict[str, Session] = {}
@@ -53,9 +55,9 @@ class Connection(Forwarding):
         }  # type: ignore[assignment]
 
     def variables(self) -> dict[str, str]:
-        """The environment that sshd gives: who is connected from where."""
+        """The environment that sshd gives: who is connected from where, and with which agent."""
         peer, port = self._peer_addr, self._peer_port
-        return {
+        return self.agent.variables | {
             "SSH_CLIENT": f"{peer} {port} {self._local_port}",
             "SSH_CONNECTION": f"{peer} {port} {self._local_addr} {self._local_port}",
         }

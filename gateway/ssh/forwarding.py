@@ -10,9 +10,10 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any
+from typing import Any, TypeVar
 
 import asyncssh
+from asyncssh.channel import SSHForwardChannel
 from asyncssh.packet import SSHPacket, UInt32
 
 from gateway.journal import explain
@@ -30,6 +31,7 @@ _FORWARDS = "port-forwarding"
 
 Dial = Callable[[Runner], Awaitable[socket.socket]]
 MakeForward = Callable[[], Forward]
+AnyChannel = TypeVar("AnyChannel", bound=SSHForwardChannel[bytes])
 
 
 class Forwarding(Login):
@@ -65,7 +67,7 @@ class Forwarding(Login):
         packet.get_string(), packet.get_uint32()
         packet.check_end()
         dial = _later(host, lambda runner, name: runner.dial_tcp(name, port))
-        return self._tcp_channel(), self._forward(dial, b"%s:%d" % (host, port))
+        return self.channel(TCPChannel), self._forward(dial, b"%s:%d" % (host, port))
 
     def _process_direct_streamlocal_at_openssh_dot_com_open(  # type: ignore[override]
         self, packet: SSHPacket
@@ -75,7 +77,7 @@ class Forwarding(Login):
         packet.get_string(), packet.get_uint32()
         packet.check_end()
         dial = _later(path, lambda runner, name: runner.dial_unix(name))
-        return self._unix_channel(), self._forward(dial, path)
+        return self.channel(UnixChannel), self._forward(dial, path)
 
     async def _forward(self, dial: Dial, what: bytes) -> Forward:
         """Dial inside the container. Only ChannelOpenError may leave: anything else ends the connection."""
@@ -88,13 +90,10 @@ class Forwarding(Login):
         except Exception as error:
             raise words.refused(explain(error)) from error
 
-    def _tcp_channel(self) -> TCPChannel:
+    def channel(self, kind: type[AnyChannel]) -> AnyChannel:
+        """A new channel of a forward. Raises ChannelOpenError when there are too many."""
         self.check_channels()
-        return TCPChannel(self, self._loop, None, "strict", self._window, self._max_pktsize)
-
-    def _unix_channel(self) -> UnixChannel:
-        self.check_channels()
-        return UnixChannel(self, self._loop, None, "strict", self._window, self._max_pktsize)
+        return kind(self, self._loop, None, "strict", self._window, self._max_pktsize)
 
     def _process_tcpip_forward_global_request(self, packet: SSHPacket) -> None:
         """Listen on a port inside (RFC 4254 section 7.1)."""
@@ -116,7 +115,7 @@ class Forwarding(Login):
         def reach(make: MakeForward, arrival: Arrival, made: Listener) -> Awaitable[object]:
             # The client knows the listener by the very bytes of its request, which asyncssh's packets take.
             name: Any = host
-            return self._tcp_channel().accept(make, name, made.port, arrival.host, arrival.port)
+            return self.channel(TCPChannel).accept(make, name, made.port, arrival.host, arrival.port)
 
         listener = await self.listeners.listen(
             words.shown(b"-R %s:%d" % (host, port)),
@@ -147,7 +146,7 @@ class Forwarding(Login):
 
         def reach(make: MakeForward, arrival: Arrival, made: Listener) -> Awaitable[object]:
             name: Any = path
-            return self._unix_channel().accept(make, name)
+            return self.channel(UnixChannel).accept(make, name)
 
         await self.listeners.listen(
             words.shown(b"-R " + path),

@@ -78,6 +78,11 @@ class Listeners:
         self._connection.tasks.create_task(self._watch(runner, key(listener), held))
         return listener
 
+    def find(self, key: object) -> Listener | None:
+        """The listener under this key."""
+        held = self._held.get(key)
+        return None if held is None else held.listener
+
     async def close(self, key: object) -> bool:
         """Listen there no more; channels stay. False when nobody listened."""
         held = self._held.pop(key, None)

@@ -152,17 +152,17 @@ class Session(asyncssh.SSHServerSession[bytes]):
         except asyncio.CancelledError:
             if self._reason is None:
                 return
-            self._say(self._reason)
+            self.say(self._reason)
             self._exit(Exit(words.ENDED))
         except Exception as error:
             known = explain(error)
-            self._say(known.message)
+            self.say(known.message)
             self._exit(Exit(words.status(known)))
         finally:
             self._let_go()
 
     async def _serve(self) -> None:
-        runner = await self._connection.entry.runner(self._say)
+        runner = await self._connection.entry.runner(self.say)
         request = self._request()
         try:
             await self._connection.entry.begin_session(
@@ -183,11 +183,11 @@ class Session(asyncssh.SSHServerSession[bytes]):
         try:
             ended = await execution.wait()
             if ended.out_of_memory:
-                self._say("Your container ran out of memory, so the kernel ended a program in it; use less.")
+                self.say("Your container ran out of memory, so the kernel ended a program in it; use less.")
             return ended
         except PlatformError:
             await asyncio.sleep(REASON_WITHIN)
-            self._say("Your container or the runner in it ended; log in again.")
+            self.say("Your container or the runner in it ended; log in again.")
             return Exit(words.ENDED)
 
     def _request(self) -> SessionRequest:
@@ -215,7 +215,8 @@ class Session(asyncssh.SSHServerSession[bytes]):
             self._input.end()
         self._channel.resume_reading()
 
-    def _say(self, text: str) -> None:
+    def say(self, text: str) -> None:
+        """A line of ours for the person, on stderr."""
         with suppress(OSError):
             self._channel.write_stderr(words.line(text, self._pty is not None))
 

@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import pytest
 
@@ -75,11 +75,13 @@ def _standing(client: subprocess.Popen[bytes], log: IO[bytes], count: int) -> by
 
 
 @contextmanager
-def master(person: Person) -> Iterator[Callable[..., subprocess.CompletedProcess[bytes]]]:
-    """An open ControlMaster: a function that runs `ssh OPTIONS` through it."""
+def master(
+    person: Person, *more: str, **popen: Any
+) -> Iterator[Callable[..., subprocess.CompletedProcess[bytes]]]:
+    """An open ControlMaster, made with `more` options: a function that runs `ssh OPTIONS` through it."""
     path = person.folder / secrets.token_hex(4)
     options = ["-o", "LogLevel=INFO", "-S", str(path)]
-    client = person.start(options=["-M", "-N", *options])
+    client = person.start(options=["-M", "-N", *options, *more], **popen)
     wait_for(path.exists, "the control socket")
     try:
         yield lambda *more, **words: person.ssh(*words.get("command", ()), options=[*options, *more])

@@ -107,12 +107,20 @@ async def test_a_certificate_permits_no_more_than_it_says(here: Front, authority
     reached = ("-o", "ExitOnForwardFailure=yes", "-R", f"{here.folder}/sock:127.0.0.1:1", "localhost", "true")
     for asked in (listening, reached):
         assert (await here.ssh("carol", *asked))[:2] == (255, b"")
+    # OpenSSH's client asks for nothing unless an agent listens.
+    silent = await asyncio.start_unix_server(greet, here.folder / "agent")
+    agent = ("-o", f"ForwardAgent={here.folder}/agent", "localhost", "echo ${SSH_AUTH_SOCK-none}")
+    assert (await here.ssh("carol", *agent))[1] == b"none\n"
     certify(here, authority, "-n", "carol", "-O", "clear", "-O", "permit-port-forwarding")
     code, out, err = await here.ssh("carol", "-tt", "localhost", "echo in")
     assert (code, out) == (255, b"")
     assert b"PTY allocation request failed" in err
     assert (await here.ssh("carol", *through))[1] == b"hello"
     assert (await here.ssh("carol", *listening))[1] == b"in\n"
+    certify(here, authority, "-n", "carol", "-O", "clear", "-O", "permit-agent-forwarding")
+    assert (await here.ssh("carol", *agent))[1].startswith(b"/tmp/ssh-")
+    silent.close()
+    await silent.wait_closed()
     target.close()
     await target.wait_closed()
 
