@@ -85,7 +85,12 @@ class Projects:
         return size is not None
 
     def limited_to(self, files: int) -> int | None:
-        """The bytes that a workspace is held to now; None: it is not."""
+        """The bytes that a workspace is held to now; None: it is not.
+
+        Limits outlive the option that enforces them.
+        """
+        if not self.enforces(files):
+            return None
         found = _quota(files, _project(files))
         return found[0] if found and found[0] else None
 

@@ -8,27 +8,16 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from gateway.disks import Usage
 from gateway.folders import WorkspaceFolders
-from gateway.users import User
 from tests.conftest import ROOT
 from tests.support.disks import btrfs_disk, committed
-
-MEBI = 1 << 20
-LIMIT = 8 * MEBI
-
-
-def person(id_: int, home: str | None = None) -> User:
-    return User(id_, f"u{id_}", 39000 + id_, 39000 + id_, True, datetime(2026, 1, 1, tzinfo=UTC), home)
-
-
-ALICE, BOB, CAROL = person(7), person(8), person(9)
+from tests.support.writers import ALICE, BOB, CAROL, LIMIT, MEBI, as_, made, own, person, write
 
 
 @pytest.fixture
@@ -49,45 +38,6 @@ def disk(folder: Path) -> Iterator[Path]:
 @pytest.fixture
 def folders(disk: Path) -> WorkspaceFolders:
     return WorkspaceFolders(disk)
-
-
-def own(disk: Path, user: User) -> Path:
-    return disk / "workspaces" / str(user.id)
-
-
-def as_(user: User, place: Path, work: Callable[[], object]) -> int:
-    """Do something as a user, as her container would: 0, or the number of the error that it ended with."""
-    child = os.fork()
-    if not child:
-        try:
-            os.setgroups([])
-            os.setresgid(user.gid, user.gid, user.gid)
-            os.setresuid(user.uid, user.uid, user.uid)
-            os.chdir(place)
-            work()
-            os._exit(0)
-        except OSError as error:
-            os._exit(error.errno or 255)
-        finally:
-            os._exit(255)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-
-
-def write(megabytes: int, name: str = "file") -> Callable[[], object]:
-    """Writes that many of what cannot be made smaller."""
-
-    def work() -> None:
-        with open(name, "wb", buffering=0) as file:
-            for _ in range(megabytes):
-                file.write(os.urandom(MEBI))
-
-    return work
-
-
-def made(folders: WorkspaceFolders, user: User, limit: int = LIMIT) -> None:
-    folders.prepare(user)
-    folders.clear_temporary(user.id)
-    folders.limit(user.id, limit)
 
 
 def test_nobody_writes_above_her_limit_wherever_she_writes(disk: Path, folders: WorkspaceFolders) -> None:

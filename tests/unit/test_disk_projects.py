@@ -12,7 +12,9 @@ import pytest
 
 from gateway.folders.holding import look_at
 from gateway.folders.projects import Projects, is_enforced, parse
+from tests.conftest import ROOT
 from tests.support.disks import small_disk
+from tests.support.guest import run_in_guest
 
 STATES = {
     "ext4 mounted with prjquota": ("010035000000000003000000", True),
@@ -67,3 +69,17 @@ def test_without_quotas_a_workspace_is_a_plain_directory_that_nothing_holds(disk
         os.close(top)
     assert look_at(disk) == ("ext4", False)
     subprocess.run(["dd", "if=/dev/zero", f"of={disk}/7/file", "bs=1M", "count=2", "status=none"], check=True)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_xfs_and_ext4_hold_workspaces_on_a_kernel_that_has_their_quotas(tmp_path: Path) -> None:
+    """This machine's may lack them: tests/guest/projects.py runs in another."""
+    ext4, xfs = tmp_path / "ext4.img", tmp_path / "xfs.img"
+    for image in (ext4, xfs):
+        with image.open("wb") as file:
+            file.truncate(320 << 20)
+    subprocess.run(["mkfs.ext4", "-q", "-O", "quota,project", ext4], check=True)
+    subprocess.run(["mkfs.xfs", "-q", xfs], check=True)
+    said = run_in_guest(tmp_path, ROOT / "tests" / "guest" / "projects.py", ext4, xfs)
+    assert "guest ended with 0" in said, said
