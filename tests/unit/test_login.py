@@ -109,8 +109,9 @@ async def test_a_certificate_permits_no_more_than_it_says(here: Front, authority
         assert (await here.ssh("carol", *asked))[:2] == (255, b"")
     # OpenSSH's client asks for nothing unless an agent listens.
     silent = await asyncio.start_unix_server(greet, here.folder / "agent")
-    agent = ("-o", f"ForwardAgent={here.folder}/agent", "localhost", "echo ${SSH_AUTH_SOCK-none}")
-    assert (await here.ssh("carol", *agent))[1] == b"none\n"
+    agent = ("-A", "localhost", "echo ${SSH_AUTH_SOCK-none}")
+    env = {"SSH_AUTH_SOCK": str(here.folder / "agent")}
+    assert (await here.ssh("carol", *agent, env=env))[1] == b"none\n"
     certify(here, authority, "-n", "carol", "-O", "clear", "-O", "permit-port-forwarding")
     code, out, err = await here.ssh("carol", "-tt", "localhost", "echo in")
     assert (code, out) == (255, b"")
@@ -118,7 +119,7 @@ async def test_a_certificate_permits_no_more_than_it_says(here: Front, authority
     assert (await here.ssh("carol", *through))[1] == b"hello"
     assert (await here.ssh("carol", *listening))[1] == b"in\n"
     certify(here, authority, "-n", "carol", "-O", "clear", "-O", "permit-agent-forwarding")
-    assert (await here.ssh("carol", *agent))[1].startswith(b"/tmp/ssh-")
+    assert (await here.ssh("carol", *agent, env=env))[1].startswith(b"/tmp/ssh-")
     silent.close()
     await silent.wait_closed()
     target.close()
