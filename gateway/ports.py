@@ -91,7 +91,7 @@ class Folders(Protocol):
         """
 
     def usage(self, user_id: int) -> Usage:
-        """What the file system itself counts, at no cost."""
+        """What the file system itself counts, at no cost; nothing of a workspace that is absent."""
 
     async def walk(self, user_id: int) -> int | None:
         """The bytes of every file of a workspace, counted one by one, which may take minutes; None: absent.

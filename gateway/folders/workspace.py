@@ -117,7 +117,7 @@ class WorkspaceFolders:
         with told("count what a workspace takes"), suppress(FileNotFoundError), self._own(user_id) as own:
             hold = hold_on(own)
             return Usage(hold.counted(own), hold.limited_to(own) is not None)
-        return Usage(None, False)
+        return Usage(0, False)
 
     async def walk(self, user_id: int) -> int | None:
         """See the port."""

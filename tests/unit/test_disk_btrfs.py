@@ -96,7 +96,7 @@ def test_a_limit_below_what_is_there_loses_nothing_and_one_above_gives_room(
 
 def test_a_workspace_that_is_not_there_yet_has_no_limit(disk: Path, folders: WorkspaceFolders) -> None:
     folders.limit(ALICE.id, LIMIT)
-    assert folders.usage(ALICE.id) == Usage(None, False)
+    assert folders.usage(ALICE.id) == Usage(0, False)
 
 
 def test_quotas_that_are_switched_on_later_hold_what_is_there(folder: Path) -> None:

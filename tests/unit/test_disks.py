@@ -12,6 +12,7 @@ import pytest
 
 from gateway.disks import Disk, walk_due, warning
 from gateway.errors import PlatformError
+from gateway.folders import WorkspaceFolders
 from gateway.folders.walking import walk
 from gateway.limiting import Limiting
 from gateway.quotas import Owner
@@ -130,6 +131,16 @@ async def test_files_are_counted_one_by_one_elsewhere_and_not_again_at_once(here
     await here.rationing.look()
     assert sorted(here.folders.walked) == [ALICE, ALICE, BOB, CAROL, CAROL]
     assert here.store.disk(ALICE) == replace(here.store.disk(ALICE), seen_at=at(1))
+
+
+async def test_nothing_is_shown_of_files_that_were_removed(here: World) -> None:
+    here.broker._folders = here.rationing._folders = files = WorkspaceFolders(here.state)
+    await here.enter(ALICE)
+    await here.rationing.look()
+    assert (here.store.disk(ALICE).used or 0) > 0
+    files.put_away(ALICE, 1)
+    await here.rationing.look()
+    assert here.store.disk(ALICE).used == 0
 
 
 async def test_a_walk_counts_what_lies_deep_and_follows_no_link(tmp_path: Path) -> None:
