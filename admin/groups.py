@@ -8,6 +8,7 @@ from __future__ import annotations
 import click
 
 from admin.call import Call, as_json, pass_call
+from admin.factors import group_totp
 from admin.output import field, instant, listing, minute, say
 from gateway.names import parse_group_name, parse_user_name
 from gateway.quotas import KEYS
@@ -28,6 +29,9 @@ def group() -> None:
     Example:
       gpuadmin group add vision
     """
+
+
+group.add_command(group_totp)
 
 
 @group.command()

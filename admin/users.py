@@ -11,7 +11,7 @@ import click
 
 from admin.acting import carry_out
 from admin.call import Call, as_json, pass_call
-from admin.factors import enrol
+from admin.factors import enrol, totp
 from admin.output import field, instant, listing, minute, say
 from gateway.errors import Code, PlatformError
 from gateway.keys import parse_keys
@@ -42,6 +42,7 @@ def user() -> None:
 
 
 user.add_command(enrol)
+user.add_command(totp)
 
 
 @user.command()
@@ -198,6 +199,7 @@ def _records(call: Call, users: list[User]) -> list[dict[str, Any]]:
     keys = call.store.keys()
     leases = call.store.held_leases()
     groups = call.store.groups()
+    secrets = call.store.secrets()
     return [
         {
             "id": each.id,
@@ -209,6 +211,7 @@ def _records(call: Call, users: list[User]) -> list[dict[str, Any]]:
             "created_at": instant(each.created_at),
             "groups": [group.name for group in groups if each.name in group.members],
             "keys": [key.fingerprint for key in keys if key.user == each.name],
+            "totp": each.id in secrets,
             "devices": sorted(id_ for lease in leases if lease.user_id == each.id for id_ in lease.devices),
         }
         for each in users

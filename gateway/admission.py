@@ -1,6 +1,7 @@
 """From what somebody shows to her ticket, when it takes more than one step.
 
     key or certificate ──► ticket
+    key or certificate ──► verification code ──► ticket
     one-time code, keys offered ──► "log in again" ──► one of those keys, now hers ──► ticket
 
 Owns the order of the steps and the throttles. Who shows what on a connection is proven in connections.py; a
@@ -17,8 +18,8 @@ from typing import Any
 
 from gateway import verbs
 from gateway.certificates import Trust
-from gateway.connections import Connection, Connections, Peer, denied
-from gateway.credentials import Credential
+from gateway.connections import Connection, Connections, Half, Peer, denied
+from gateway.credentials import Credential, refusal
 from gateway.desk import Desk
 from gateway.errors import Code, PlatformError
 from gateway.journal import explain, note
@@ -38,7 +39,11 @@ UNCLAIMED = (
     "Your code is right, but your client has offered no key that can be yours. Make one with: "
     "ssh-keygen -t ed25519 - and log in with the code again."
 )
+MOST_UNVERIFIED = 10
+"""Wrong verification codes an hour for one user, who has shown her key: three in a million hit."""
+NO_SECRET = "A group of yours asks for verification codes, and you have no secret yet; ask your operator."
 
+StepOf = Callable[[str, str, datetime], int | None]
 Work = Coroutine[Any, Any, None]
 
 
@@ -49,13 +54,20 @@ class Admission:
     """
 
     def __init__(
-        self, connections: Connections, desk: Desk, tasks: asyncio.TaskGroup, now: Callable[[], datetime]
+        self,
+        connections: Connections,
+        desk: Desk,
+        step_of: StepOf,
+        tasks: asyncio.TaskGroup,
+        now: Callable[[], datetime],
     ) -> None:
         self._connections = connections
         self._desk = desk
         self._tasks = tasks
         self._now = now
+        self._step_of = step_of
         self._wrong = Throttle(MOST_WRONG, WINDOW)
+        self._unverified = Throttle(MOST_UNVERIFIED, WINDOW)
         self.accounts: Mapping[str, Account] = {}
         self.trust = Trust()
         self.changed: Callable[[], Awaitable[None]] = _nothing
@@ -70,14 +82,20 @@ class Admission:
                 self._later(worker, connection, evidence.user, self._enrol(worker, connection, account, key))
                 return
             used = self._connections.prove(connection, evidence, account, self._now(), self.trust)
-            self._admit(worker, connection, account, used)
+            self._go_on(worker, connection, account, used)
         except PlatformError as error:
             self._refuse(worker, evidence, error)
 
     def typed(self, worker: Peer, typed: verbs.Code) -> None:
-        """An answer to a question: a one-time code, with which she claims the keys that she has offered."""
+        """An answer to a question: a verification code after her key, else a one-time code.
+
+        With that she claims the keys that she has offered.
+        """
         try:
             connection = self._connections.unproven_of(worker, typed.connection)
+            if connection.half is not None:
+                self._later(worker, connection, typed.user, self._verify(worker, connection, typed))
+                return
             account, digest = self._opened(connection, typed)
             keys = [each for each in map(_addable, typed.offered[: verbs.MOST_OFFERED]) if each is not None]
             self._later(worker, connection, typed.user, self._claim(connection, account, digest, keys))
@@ -116,7 +134,34 @@ class Admission:
         if not self._connections.waits(connection) or known.user_id != account.user_id:
             raise denied()
         mine = replace(known, keys={**known.keys, key.blob: key.fingerprint})
-        self._admit(worker, connection, mine, Credential(key.blob, key.fingerprint))
+        self._go_on(worker, connection, mine, Credential(key.blob, key.fingerprint))
+
+    def _go_on(self, worker: Peer, connection: Connection, account: Account, used: Credential) -> None:
+        """The ticket, or first the question for her verification code."""
+        if not account.secret and not account.second_factor:
+            self._admit(worker, connection, account, used)
+        elif not account.secret:
+            raise PlatformError(Code.UNAVAILABLE, NO_SECRET)
+        else:
+            connection.half = Half(account.user_id, used)
+            worker.send(verbs.More(connection.id))
+
+    async def _verify(self, worker: Peer, connection: Connection, typed: verbs.Code) -> None:
+        """The second factor, after the first. Its step of time is used up before anything is given."""
+        half, now = connection.half, self._now()
+        account = self._account(typed.user)
+        if half is None or half.user_id != account.user_id or self._unverified.full(account.user_id, now):
+            raise denied()
+        step = self._step_of(account.secret, typed.code[:LONGEST_CODE], now) if account.secret else None
+        if step is None or not await self._desk.ask(lambda store: store.use_step(account.user_id, step)):
+            self._unverified.failed(account.user_id, now)
+            raise denied()
+        # She may have left, or been shut out, meanwhile.
+        known = self._account(typed.user)
+        gone = not self._connections.waits(connection) or known.user_id != half.user_id
+        if gone or refusal(known, self.trust, half.used, connection.address, self._now()) is not None:
+            raise denied()
+        self._admit(worker, connection, known, half.used)
 
     def _admit(self, worker: Peer, connection: Connection, account: Account, used: Credential) -> None:
         self._connections.admit(connection, account, used)

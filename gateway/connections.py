@@ -44,6 +44,14 @@ class Peer(Protocol):
         """Queue a message; the descriptors belong to the call."""
 
 
+@dataclass(frozen=True)
+class Half:
+    """What user `user_id` has proven on a connection that needs more."""
+
+    user_id: int
+    used: Credential
+
+
 @dataclass
 class Connection:
     """One connection. `user` and the rest are set when it is authenticated and never change."""
@@ -57,6 +65,7 @@ class Connection:
     user_id: int = 0
     user: str = ""
     credential: Credential = NONE
+    half: Half | None = None
     busy: bool = False
     """Whether something that was shown on it is being judged."""
     entered: bool = False

@@ -18,6 +18,7 @@ import click
 import uvloop
 
 from gateway import __version__, pipes
+from gateway.admission import Admission
 from gateway.config import Config, Listen, load, parse_listen
 from gateway.connections import Connections
 from gateway.errors import Code, PlatformError
@@ -31,6 +32,7 @@ from gateway.privileges import raise_limit, worker_identity
 from gateway.reception import Reception
 from gateway.sampler import Sampler
 from gateway.sqlite.directory import ensure_directory, operators_group
+from gateway.totp import step_of
 from gateway.wiring import Parts, check_site, now, open_store
 from gateway.workers import Workers
 
@@ -95,7 +97,8 @@ async def _run(config: Config, parts: Parts, listener: socket.socket, count: int
         loop.add_signal_handler(number, stop.set)
     try:
         async with asyncio.TaskGroup() as group:
-            reception = Reception(parts.broker, connections, pipes.make, parts.desk, group, now)
+            admission = Admission(connections, parts.desk, step_of, group, now)
+            reception = Reception(parts.broker, connections, pipes.make, admission, group, now)
             workers = Workers(count, worker_identity(), keys, connections, reception)
             overseer = Overseer(parts, connections, reception, workers)
             await overseer.begin()

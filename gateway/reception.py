@@ -18,7 +18,6 @@ from gateway.broker import Broker
 from gateway.certificates import Trust
 from gateway.connections import Connection, Connections, Peer
 from gateway.credentials import refusal
-from gateway.desk import Desk
 from gateway.errors import Code, PlatformError
 from gateway.journal import explain, note
 from gateway.messages import MessageError
@@ -45,7 +44,7 @@ class Reception:
         broker: Broker,
         connections: Connections,
         make_pipes: MakePipes,
-        desk: Desk,
+        admission: Admission,
         tasks: asyncio.TaskGroup,
         now: Callable[[], datetime],
     ) -> None:
@@ -54,7 +53,7 @@ class Reception:
         self._make_pipes = make_pipes
         self._tasks = tasks
         self._now = now
-        self.admission = Admission(connections, desk, tasks, now)
+        self.admission = admission
         broker.end_sessions = self.end_user
         broker.occupied = self._occupied
 

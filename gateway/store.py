@@ -73,6 +73,9 @@ class BrokerStore(Protocol):
     def enrol(self, user_id: int, key: PublicKey, now: datetime) -> None:
         """Use up her one-time code: a key that she has claimed is hers. Raises DENIED."""
 
+    def use_step(self, user_id: int, step: int) -> bool:
+        """Use up a step of time of her verification codes; False when it was used already."""
+
     def trust(self) -> Trust:
         """Whose certificates are believed, and which of them are revoked."""
 

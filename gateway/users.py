@@ -61,7 +61,8 @@ class Account:
     """What the front door needs of one user: `keys` maps key blobs (RFC 4253 section 6.6) to fingerprints.
 
     `sessions` is the most that she may have open at once, `options` those of keys that have any, `enrolment`
-    the one-time code that waits for her, `claimed` the keys that she has offered with it.
+    the one-time code that waits for her, `claimed` the keys that she has offered with it,
+    `secret` that of her verification codes, `second_factor` whether a group of hers asks for them.
     """
 
     user_id: int
@@ -72,6 +73,8 @@ class Account:
     options: Mapping[bytes, KeyOptions] = field(default_factory=dict)
     enrolment: Enrolment | None = None
     claimed: tuple[bytes, ...] = ()
+    secret: str = field(default="", repr=False)
+    second_factor: bool = False
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ worker speaks first with `Hello`; the broker answers `Welcome`, then pushes ever
 socket carries `Sign` and its answer alone, because the worker blocks on it within a key exchange.
 
 A connection lives so: `Connection` hands its socket over; `Sign` (the first one fixes the session id
-of RFC 4253 section 7.2); `Evidence` or `Code`, each answered by `Ticket` or `Refused`; then
+of RFC 4253 section 7.2); `Evidence` or `Code`, each answered by `Ticket`, `More` or `Refused`; then
 `Enter`, `Begin`, `Opened` and `Closed`, each with the ticket; `Gone` at its end. The broker believes
 nothing that it can check.
 
@@ -19,7 +19,7 @@ from typing import Any
 
 from gateway.messages import MessageError, decode
 
-VERSION = 5
+VERSION = 6
 MOST_OFFERED = 8
 DESCRIPTORS_A_SET = 6
 """Three pipes, each as read end, write end: stdin, stdout, stderr."""
@@ -115,6 +115,13 @@ class Code:
     user: str
     code: str
     offered: tuple[bytes, ...]
+
+
+@dataclass(frozen=True)
+class More:
+    """Broker: what was shown holds and is not enough; a verification code is wanted beside it."""
+
+    connection: str
 
 
 @dataclass(frozen=True)
@@ -250,6 +257,7 @@ FROM_BROKER = {
         AccountGone,
         Authorities,
         Connection,
+        More,
         Ticket,
         Refused,
         Progress,

@@ -31,3 +31,21 @@ def m013_enrolments(db: Database) -> None:
             primary key (user_id, blob)
         ) strict"""
     )
+
+
+@migrations()
+def m014_second_factors(db: Database) -> None:
+    """Secrets of verification codes with the last step of time that was used; groups that ask for them."""
+    db.execute(
+        """
+        create table totp (
+            user_id integer primary key references user(id),
+            secret text not null,
+            last_step integer not null default 0,
+            added_at text not null
+        ) strict"""
+    )
+    db.execute(
+        "alter table user_group add column second_factor integer not null default 0"
+        " check (second_factor in (0, 1))"
+    )

@@ -13,6 +13,7 @@ from gateway.errors import Code, PlatformError
 from gateway.keyoptions import KeyOptions
 from gateway.keys import PublicKey
 from gateway.sqlite.enrolments import Enrolments
+from gateway.sqlite.factors import SecondFactors
 from gateway.sqlite.rows import stamp, user_of
 from gateway.users import RETENTION, Account, NewUser, SiteAccount, User, numbers, overlapping
 
@@ -21,7 +22,7 @@ class _Undo(Exception):
     """Ends a transaction that is to leave nothing."""
 
 
-class Users(Enrolments):
+class Users(Enrolments, SecondFactors):
     """The people's part of the store."""
 
     def add_user(
@@ -131,6 +132,7 @@ class Users(Enrolments):
         self._db.change("update user set removed_at = ?, enabled = 0 where id = ?", stamp(now), user.id)
         self._db.change("delete from key where user_id = ?", user.id)
         self._db.change("delete from enrolment where user_id = ?", user.id)
+        self._db.change("delete from totp where user_id = ?", user.id)
         self._db.change("delete from member where user_id = ?", user.id)
         self._event(now, actor, "user remove", user.name, {"id": user.id, "enabled": user.enabled})
 
@@ -163,6 +165,7 @@ class Users(Enrolments):
                 if row["options"]:
                     options.setdefault(row["user_id"], {})[row["blob"]] = KeyOptions.parse(row["options"])
             enrolments, claimed = self.enrolments(), self.claimed()
+            secrets, asked = self.secrets(), self.asked_for_codes()
             users = self.users()
             most = self._values_of("sessions", [user.id for user in users])
         return [
@@ -175,6 +178,8 @@ class Users(Enrolments):
                 options.get(each.id, {}),
                 enrolments.get(each.id),
                 claimed.get(each.id, ()),
+                secrets.get(each.id, ""),
+                each.id in asked,
             )
             for each in users
         ]

@@ -16,6 +16,8 @@ from gateway.errors import Code, PlatformError
 from gateway.messages import MessageError, encode
 from gateway.ports import PipeSet, Progress
 
+Verdict = verbs.Ticket | verbs.More
+
 
 class Brokerage:
     """Asks the broker and is told by it. `arrived`, `ended` and `lost` are set before `begin`."""
@@ -30,15 +32,15 @@ class Brokerage:
         self._requests = 0
         self._waiting: dict[int, asyncio.Future[Any]] = {}
         self._progress: dict[int, Progress] = {}
-        self._tickets: dict[str, asyncio.Future[verbs.Ticket]] = {}
+        self._tickets: dict[str, asyncio.Future[Verdict]] = {}
 
     def begin(self) -> None:
         """Start to read on the running loop; `lost` is called when the broker is gone."""
         self._line = wire.PacketSocket(self._sock, self._received, self._gone)
 
-    def authenticate(self, evidence: verbs.Evidence | verbs.Code) -> asyncio.Future[verbs.Ticket]:
-        """The ticket, when the evidence is enough; else the PlatformError that the broker names."""
-        ticket: asyncio.Future[verbs.Ticket] = asyncio.get_running_loop().create_future()
+    def authenticate(self, evidence: verbs.Evidence | verbs.Code) -> asyncio.Future[Verdict]:
+        """The ticket, or that more is wanted; else the PlatformError that the broker names."""
+        ticket: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
         self._tickets[evidence.connection] = ticket
         self._send(evidence)
         return ticket
@@ -117,7 +119,7 @@ class Brokerage:
                 self.authorities = frozenset(message.keys)
             case verbs.Connection():
                 self.arrived(message.connection, socket.socket(fileno=fds[0]))
-            case verbs.Ticket() | verbs.Refused():
+            case verbs.Ticket() | verbs.More() | verbs.Refused():
                 self._judged(message)
             case verbs.Progress():
                 if message.request in self._progress:
@@ -127,7 +129,7 @@ class Brokerage:
             case verbs.End():
                 self.ended(message.connection, message.channel, message.message)
 
-    def _judged(self, message: verbs.Ticket | verbs.Refused) -> None:
+    def _judged(self, message: Verdict | verbs.Refused) -> None:
         ticket = self._tickets.pop(message.connection, None)
         if ticket is None or ticket.done():
             return

@@ -14,7 +14,7 @@ from gateway.errors import PlatformError
 from gateway.ports import PipeSource, Progress, Runner
 from gateway.ssh.brokerage import Brokerage
 from gateway.ssh.tasks import Tasks
-from gateway.verbs import Code, Evidence
+from gateway.verbs import Code, Evidence, More
 
 REASON_WITHIN = 2.0
 """Seconds for the broker to say why a runner's line ended, before the person is told something general."""
@@ -38,11 +38,16 @@ class Entry:
         self._lock = asyncio.Lock()
         self._left = False
 
-    async def authenticated(self, evidence: Evidence | Code) -> tuple[str, ...]:
-        """Have the broker judge the evidence, and keep its ticket: what it permits. Raises PlatformError."""
-        ticket = await self._brokerage.authenticate(evidence)
-        self._ticket = ticket.ticket
-        return ticket.permits
+    async def authenticated(self, evidence: Evidence | Code) -> tuple[str, ...] | None:
+        """Have the broker judge the evidence, and keep its ticket: what it permits, or None: more is wanted.
+
+        Raises PlatformError when the evidence is refused.
+        """
+        verdict = await self._brokerage.authenticate(evidence)
+        if isinstance(verdict, More):
+            return None
+        self._ticket = verdict.ticket
+        return verdict.permits
 
     async def runner(self, progress: Progress) -> Runner:
         """The runner of this user's container, which is started when need be. Raises PlatformError."""

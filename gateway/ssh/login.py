@@ -55,6 +55,7 @@ class Login(Transport):
         self._authorities = authorities
         self._evidence: verbs.Evidence | verbs.Code | None = None
         self._offered: list[bytes] = []
+        self._code_of: str | None = None
         self._tries = 0
 
     @abstractmethod
@@ -118,17 +119,32 @@ class Login(Transport):
             else:
                 self.end(error.message)
             return
+        if permits is None:
+            self._code_of = evidence.user
+            self.send_userauth_failure(True)
+            return
         # asyncssh asks these before it opens a terminal or a forward.
         self._cert_options = {f"permit-{name}": True for name in permits}
         if self._transport is not None:
             await super().send_userauth_success()
+
+    @property
+    def _verifying(self) -> bool:
+        """Whether her key is proven and a verification code is all that is wanted."""
+        return self._code_of is not None and self._code_of == self._username
+
+    def public_key_auth_supported(self) -> bool:
+        """For every name alike, until a key was proven."""
+        return not self._verifying
 
     def kbdint_auth_supported(self) -> bool:
         """For every name alike, so that nobody can tell who has a code to type."""
         return True
 
     async def get_kbdint_challenge(self, username: str, lang: str, submethods: str) -> Challenge:
-        """The question, which is the same for every name."""
+        """The question, which is the same for every name of which no key is proven."""
+        if self._verifying:
+            return "", "", "", (("Verification code: ", False),)
         return "", ENROLMENT, "", (("One-time code: ", False),)
 
     async def validate_kbdint_response(self, username: str, responses: Sequence[str]) -> bool:

@@ -21,6 +21,7 @@ from typing import Any, cast
 
 from gateway import pipes
 from gateway import workers as workers_module
+from gateway.admission import Admission
 from gateway.broker import Broker, Entry
 from gateway.connections import Connections
 from gateway.desk import Desk
@@ -32,6 +33,7 @@ from gateway.ports import Progress
 from gateway.reception import Reception
 from gateway.runner.link import RunnerSocket
 from gateway.sqlite.store import Store
+from gateway.totp import step_of
 from gateway.users import Account
 from gateway.workers import Worker, Workers
 from tests.support import late_imports
@@ -153,7 +155,8 @@ async def front(folder: Path, monkeypatch: Any, count: int = 1) -> AsyncIterator
     behind = Behind(place.link)
     try:
         async with asyncio.TaskGroup() as group:
-            reception = Reception(cast(Broker, behind), connections, pipes.make, desk, group, _now)
+            admission = Admission(connections, desk, step_of, group, _now)
+            reception = Reception(cast(Broker, behind), connections, pipes.make, admission, group, _now)
             workers = Workers(count, (WORKER_ID, WORKER_ID), keys, connections, reception)
             tasks = [group.create_task(work) for work in (workers.run(), accept(listener, workers))]
             async with asyncio.timeout(30):

@@ -85,6 +85,7 @@ def test_people(gpuadmin: Gpuadmin, tmp_path: Path) -> None:
         "created_at",
         "groups",
         "keys",
+        "totp",
         "devices",
     }
     assert (alice["name"], alice["enabled"], len(alice["keys"]), alice["devices"]) == ("alice", True, 1, [])
@@ -198,6 +199,32 @@ def test_a_one_time_code_is_printed_once_and_kept_nowhere(
     refused(gpuadmin("user", "enrol", "nobody-here"), 1, "There is no user")
     done(gpuadmin("user", "disable", "alice"))
     refused(gpuadmin("user", "enrol", "alice"), 1, "disabled")
+
+
+def test_verification_codes(gpuadmin: Gpuadmin, store: Store) -> None:
+    add_people(store, "alice")
+    address, words = done(gpuadmin("user", "totp", "alice", "on")).splitlines()
+    assert address.startswith("otpauth://totp/gpu-gateway:alice?secret=")
+    (account,) = store.accounts()
+    assert f"secret={account.secret}&" in address
+    assert account.secret not in words + repr(account)
+    assert listed(gpuadmin("user", "show", "alice", "--json"))[0]["totp"] is True
+    refused(gpuadmin("user", "totp", "alice", "on"), 1, "has a secret already")
+    refused(gpuadmin("user", "totp", "alice", "perhaps"), 2, "perhaps")
+    refused(gpuadmin("user", "totp", "nobody-here", "on"), 1, "There is no user")
+    done(gpuadmin("user", "totp", "alice", "off"))
+    assert "had no secret" in done(gpuadmin("user", "totp", "alice", "off"))
+    assert store.accounts()[0].secret == ""
+    done(gpuadmin("group", "add", "vision"))
+    done(gpuadmin("group", "join", "vision", "alice"))
+    done(gpuadmin("group", "totp", "vision", "on"))
+    assert "already" in done(gpuadmin("group", "totp", "vision", "on"))
+    assert store.accounts()[0].second_factor
+    done(gpuadmin("group", "totp", "vision", "off"))
+    assert not store.accounts()[0].second_factor
+    refused(gpuadmin("group", "totp", "speech", "on"), 1, "no group")
+    told = "".join(str(dict(row)) for row in store._db.rows("select before, after from event"))
+    assert account.secret not in told
 
 
 def test_a_grant_and_what_lists_it(gpuadmin: Gpuadmin, store: Store) -> None:

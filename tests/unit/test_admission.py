@@ -19,6 +19,7 @@ from gateway.evidence import proves
 from gateway.keys import PublicKey
 from gateway.onetime import Enrolment, code_of, digest_of
 from gateway.sqlite.store import Store
+from gateway.totp import step_of
 from gateway.users import SiteAccount
 from tests.support.front import until
 from tests.support.keys import Key, evidence, fingerprint
@@ -88,7 +89,7 @@ async def door(tmp_path: Path) -> AsyncIterator[Door]:
     store, desk = open_store(tmp_path / "state"), Desk(lambda: open_store(tmp_path / "state"))
     async with asyncio.TaskGroup() as tasks:
         connections = Connections(proves)
-        admission = Admission(connections, desk, tasks, lambda: made.time)
+        admission = Admission(connections, desk, step_of, tasks, lambda: made.time)
         made = Door(admission, connections, store)
         store.add_user("alice", [], SiteAccount(), "root", NOW)
         store.add_user("bob", [PublicKey.of_blob(BOBS.blob)], SiteAccount(), "root", NOW)

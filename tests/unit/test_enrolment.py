@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
 import re
-import subprocess
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,9 +16,9 @@ from gateway.onetime import RANDOM_BYTES, Enrolment, code_of, digest_of, opens
 from gateway.sqlite.store import Store
 from gateway.throttle import Throttle
 from gateway.users import SiteAccount
-from tests.support.askpass import answering
 from tests.support.certificates import make
 from tests.support.front import Front, front
+from tests.support.login import asked, log_in
 from tests.support.stores import NOW, key_line
 
 CODE = code_of(b"0123456789")
@@ -68,34 +65,10 @@ def add(store: Store) -> None:
     store.set_enrolment("alice", waits, "root", NOW)
 
 
-async def log_in(here: Front, user: str, *answers: str, more: tuple[str, ...] = ()) -> tuple[int, bytes, str]:
-    """Log in with OpenSSH's client and these answers, one of them at most a try: status, output, errors."""
-    first = ["-o", "BatchMode=no", "-o", "LogLevel=INFO", "-o", "NumberOfPasswordPrompts=1"]
-    process = await asyncio.create_subprocess_exec(
-        *["ssh", *first, *here.arguments(user, *more, "localhost", "echo in")[1:]],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env={**os.environ, **answering(here.folder, *answers)},
-    )
-    async with asyncio.timeout(30):
-        out, err = await process.communicate()
-    assert process.returncode is not None
-    # Each has a first connection, at which her client notes the host key.
-    said = [line for line in err.decode().splitlines() if not line.startswith("Warning: Permanently added")]
-    return process.returncode, out, "\n".join(said)
-
-
 async def keys_of(here: Front, user: str) -> list[bytes]:
     """The keys that are hers in the store."""
     stored = await here.desk.ask(lambda store: {each.name: each for each in store.accounts()})
     return list(stored[user].keys)
-
-
-def asked(here: Front) -> list[str]:
-    """What she was asked, without who and where."""
-    lines = (here.folder / "asked").read_text().splitlines()
-    return [re.sub(r"^\(.*\) ", "", line) for line in lines]
 
 
 def blob(here: Front, user: str) -> bytes:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from gateway import pipes, verbs, wire
+from gateway.admission import Admission
 from gateway.connections import Connections
 from gateway.errors import PlatformError
 from gateway.evidence import proves
@@ -18,6 +19,7 @@ from gateway.keyoptions import KeyOptions
 from gateway.messages import MessageError, encode
 from gateway.reception import LONGEST_WORDS, Reception
 from gateway.store import LiveSession
+from gateway.totp import step_of
 from gateway.users import Account
 from tests.support.descriptors import held
 from tests.support.keys import Key, evidence, fingerprint
@@ -77,7 +79,8 @@ class House:
 async def house(tmp_path: Path) -> AsyncIterator[House]:
     async with world(tmp_path / "state") as made, asyncio.TaskGroup() as group:
         connections, worker = Connections(proves), Worker()
-        reception = Reception(made.broker, connections, pipes.make, made.desk, group, lambda: made.time)
+        admission = Admission(connections, made.desk, step_of, group, lambda: made.time)
+        reception = Reception(made.broker, connections, pipes.make, admission, group, lambda: made.time)
         reception.accounts = {"alice": Account(1, "alice", True, {ALICE.blob: fingerprint(ALICE)})}
         yield House(made, connections, reception, worker)
         wire.close_all(worker.descriptors)

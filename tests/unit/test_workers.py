@@ -13,6 +13,7 @@ from typing import Any, cast
 import pytest
 
 from gateway import verbs, wire
+from gateway.admission import Admission
 from gateway.broker import Broker
 from gateway.connections import Connections
 from gateway.desk import Desk
@@ -20,6 +21,7 @@ from gateway.evidence import proves
 from gateway.hostkeys import HostKeys
 from gateway.messages import LIMIT, encode
 from gateway.reception import Reception
+from gateway.totp import step_of
 from gateway.users import Account
 from gateway.workers import MOST_KEYS, Worker, Workers
 from tests.support.descriptors import held
@@ -55,7 +57,8 @@ async def trial(tmp_path: Path) -> AsyncIterator[Trial]:
     connections = Connections(proves)
     async with asyncio.TaskGroup() as group:
         nobody = cast(Broker, type("Nobody", (), {})())
-        reception = Reception(nobody, connections, lambda sets: [], cast(Desk, nobody), group, lambda: NOW)
+        admission = Admission(connections, cast(Desk, nobody), step_of, group, lambda: NOW)
+        reception = Reception(nobody, connections, lambda sets: [], admission, group, lambda: NOW)
         keys = {os.urandom(800): "" for _ in range(MOST_KEYS + 1)}
         reception.accounts = {"a" * 32: Account(1, "a" * 32, True, keys)}
         workers = Workers(1, (29_997, 29_997), HostKeys(tmp_path / "keys"), connections, reception)
