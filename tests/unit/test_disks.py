@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import os
+import subprocess
+import sys
 from collections.abc import AsyncIterator
+from contextlib import closing
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -16,7 +21,7 @@ from gateway.folders import WorkspaceFolders
 from gateway.folders.walking import walk
 from gateway.limiting import Limiting
 from gateway.quotas import Owner
-from tests.support.stores import NOW
+from tests.support.stores import NOW, add_people, open_store
 from tests.support.world import World, at, world
 
 ALICE, BOB, CAROL = 1, 2, 3
@@ -141,6 +146,28 @@ async def test_nothing_is_shown_of_files_that_were_removed(here: World) -> None:
     files.put_away(ALICE, 1)
     await here.rationing.look()
     assert here.store.disk(ALICE).used == 0
+
+
+def test_operators_see_what_is_used_of_how_much(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    with closing(open_store(state)) as store:
+        add_people(store, "alice", "bob")
+        store.set_quotas(Owner("alice"), {"disk": 5 * GIB}, "root", NOW)
+        store.show_disk(ALICE, 3 * GIB // 2, True, NOW)
+
+    def gpuadmin(*words: str) -> str:
+        command = [sys.executable, "-c", "from admin.main import main; main()", *words]
+        environment = {**os.environ, "GPU_GATEWAY_STATE": str(state)}
+        return subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
+
+    lines = gpuadmin("workspace", "list").splitlines()
+    assert lines[0].rstrip().endswith("DISK")
+    assert lines[1].rstrip().endswith("1.5G of 5G")
+    assert lines[2].rstrip().endswith("? of 100G")
+    alice, bob = json.loads(gpuadmin("workspace", "list", "--json"))
+    keys = ("disk", "disk_used", "disk_seen_at", "disk_enforced")
+    assert [alice[key] for key in keys] == [5 * GIB, 3 * GIB // 2, "2026-11-23T15:00:00Z", True]
+    assert [bob[key] for key in keys] == [100 * GIB, None, None, False]
 
 
 async def test_a_walk_counts_what_lies_deep_and_follows_no_link(tmp_path: Path) -> None:
