@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from admin import holding, holes
 from admin.findings import Finding
-from gateway.clock import EARLIEST
+from gateway.clock import EARLIEST, STEP
 
 MEBI = 1 << 20
 GIBI = 1 << 30
@@ -41,6 +41,7 @@ class Facts:
     state_owner: int | None
     state_mode: int
     now: datetime
+    newest: datetime | None
     synchronised: bool | None
     listen: str
     port: Literal["free", "ours", "other", "barred"]
@@ -223,6 +224,9 @@ def _clock(facts: Facts) -> Finding:
     found = facts.now.strftime("%Y-%m-%d %H:%M UTC")
     if facts.now.year < EARLIEST:
         return Finding("fail", found, "set the clock: leases end by it")
+    if facts.newest is not None and facts.newest - facts.now >= STEP:
+        then = facts.newest.strftime("%Y-%m-%d %H:%M UTC")
+        return Finding("fail", f"{found}, but the newest record is of {then}", "set the clock that is behind")
     if facts.synchronised is not True:
         return Finding(
             "warn", f"{found}, not synchronised", "run chrony or systemd-timesyncd: leases end by it"

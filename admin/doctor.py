@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection
 from contextlib import suppress
+from datetime import datetime
 
 import click
 
@@ -43,7 +44,8 @@ def doctor(call: Call, context: click.Context, allowed: tuple[str, ...], as_json
     # Imported here: the engine's client costs more time than most commands take.
     from admin.facts import look
 
-    findings = examine(look(call.config, call.now, _disks(call)))
+    disks, recorded = _of_the_store(call)
+    findings = examine(look(call.config, call.now, disks, recorded))
     if as_json:
         click.echo(
             json.dumps([_record(name, each, name in allowed) for name, each in findings.items()], indent=2)
@@ -55,12 +57,12 @@ def doctor(call: Call, context: click.Context, allowed: tuple[str, ...], as_json
         context.exit(1)
 
 
-def _disks(call: Call) -> Collection[Disk]:
-    """People's, where there is a store that can be read: to examine a new machine makes none."""
+def _of_the_store(call: Call) -> tuple[Collection[Disk], datetime | None]:
+    """People's disks and the newest event's time, of a store that can be read: a new machine gets none."""
     with suppress(PlatformError):
         if (call.config.state / "gateway.db").exists():
-            return call.store.disks().values()
-    return ()
+            return call.store.disks().values(), call.store.last_recorded()
+    return (), None
 
 
 def _record(name: str, finding: Finding, allowed: bool) -> dict[str, object]:

@@ -39,10 +39,12 @@ _EVERY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 _OURS = b"SSH-2.0-OpenSSH_9.9 gpu-gateway"
 
 
-def look(config: Config, now: datetime, disks: Collection[Disk] = ()) -> Facts:
+def look(
+    config: Config, now: datetime, disks: Collection[Disk] = (), recorded: datetime | None = None
+) -> Facts:
     """This machine as it is; what cannot be seen is None, and never an error.
 
-    `disks` are people's, as the gateway saw them last.
+    `disks` are people's, as the gateway saw them last; `recorded` is the time of the store's newest event.
     """
     try:
         version, info = answers()
@@ -71,6 +73,7 @@ def look(config: Config, now: datetime, disks: Collection[Disk] = ()) -> Facts:
         state_owner=owner,
         state_mode=mode,
         now=now,
+        newest=recorded,
         synchronised=_synchronised(),
         listen=str(config.listen),
         port=port(config.listen),

@@ -6,7 +6,7 @@ Owns which columns these are, and the remembered begin of the boot. Must not rea
 from __future__ import annotations
 
 import json
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from gateway.clock import Clock, moves_leases, step
 from gateway.sqlite.rows import Base, instant, stamp
@@ -42,6 +42,11 @@ class ClockRow(Base):
             if moved:
                 self._move(moved, clock)
             return moved
+
+    def last_recorded(self) -> datetime | None:
+        """When the newest event happened by the clock of that time; None before the first."""
+        row = self._db.row("select at from event order by id desc limit 1")
+        return None if row is None else instant(row["at"])
 
     def _is_known(self, clock: Clock) -> bool:
         return self._step(clock) == timedelta(0)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from admin.call import Call
+from admin.main import cli
 from gateway import boot
 from gateway.clock import Clock, moves_leases, step
 from gateway.devices import DeviceRequest
@@ -174,6 +177,14 @@ def test_gpuadmin_sees_it_before_it_grants(
         assert call.store.lease(lease.id).expires_at == lease.expires_at - DAY
     finally:
         call.close()
+
+
+def test_doctor_sees_a_clock_that_fell_back_while_the_machine_was_off(store: Store, tmp_path: Path) -> None:
+    """An empty battery: nothing moves across a boot, so somebody has to be told."""
+    store.record("root", "note", "this machine", "", datetime(2099, 1, 1, tzinfo=UTC))
+    done = CliRunner().invoke(cli, ["--state", str(tmp_path / "state"), "doctor", "--json"])
+    (found,) = [each for each in json.loads(done.stdout) if each["check"] == "clock"]
+    assert (found["status"], "the newest record is of 2099-01-01" in found["found"]) == ("fail", True)
 
 
 def _one() -> DeviceRequest:
