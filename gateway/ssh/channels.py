@@ -11,11 +11,12 @@ from collections.abc import Callable
 from typing import Any
 
 from asyncssh.channel import SSHServerChannel, SSHTCPChannel, SSHUNIXChannel
-from asyncssh.constants import MSG_CHANNEL_DATA
-from asyncssh.packet import SSHPacket, String
+from asyncssh.constants import MSG_CHANNEL_DATA, MSG_CHANNEL_WINDOW_ADJUST
+from asyncssh.packet import SSHPacket, String, UInt32
 
 MOST_VARIABLES = 128
 LONGEST_VALUE = 4096
+PIECE = 32768
 
 _ACCEPTED = re.compile(rb"LANG|LC_[A-Za-z0-9_]{1,64}|COLORTERM|NO_COLOR")
 
@@ -29,6 +30,10 @@ class Bounded:
     _send_state: str
     _send_window: int
     _send_pktsize: int
+    _recv_buf: list[tuple[bytes, int | None]]
+    _recv_paused: bool | str
+    _recv_window: int
+    _init_recv_window: int
 
     def write(self, data: bytes, datatype: int | None = None) -> None:
         """Send, straight into a packet where the window and the transport allow."""
@@ -38,6 +43,26 @@ class Bounded:
             self.send_packet(MSG_CHANNEL_DATA, String(data))  # type: ignore[attr-defined]
         else:
             super().write(data, datatype)  # type: ignore[misc]
+
+    def _accept_data(self, data: bytes, datatype: int | None = None) -> None:
+        """Keep what waits in few pieces: a window of single bytes would cost a hundred times its size."""
+        buffer = self._recv_buf
+        before = len(buffer)
+        super()._accept_data(data, datatype)  # type: ignore[misc]
+        if len(buffer) > before > 0:
+            last, kind = buffer[-2]
+            if kind == datatype and len(last) + len(data) <= PIECE:
+                buffer[-2:] = [(last + data, datatype)]
+
+    def _deliver_data(self, data: bytes, datatype: int | None) -> None:
+        """Grant the client what was taken, no more: asyncssh grants what still waits here a second time."""
+        waiting = sum(len(piece) for piece, _ in self._recv_buf)
+        taken = self._init_recv_window - self._recv_window - waiting
+        if taken > self._init_recv_window // 2:
+            self.send_packet(MSG_CHANNEL_WINDOW_ADJUST, UInt32(taken))  # type: ignore[attr-defined]
+            self._recv_window += taken
+        if self._session is not None:
+            self._session.data_received(data, datatype)
 
     def _flush_send_buf(self) -> None:
         if self._send_buf and (self._conn is None or not self._conn.may_send):
