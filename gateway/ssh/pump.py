@@ -102,6 +102,9 @@ class Inflow:
         self._waiting.append(memoryview(data))
         if len(self._waiting) == 1:
             self._write()
+        else:
+            # Whoever let the channel go on did not know that something waits here already.
+            self._channel.pause_reading()
 
     def end(self) -> None:
         """Nothing comes after what was fed."""

@@ -171,6 +171,17 @@ async def test_a_slow_reader_holds_the_client_back_and_loses_nothing(
     assert ended == [1]
 
 
+async def test_a_client_that_was_let_go_on_too_early_is_held_back_again(
+    pipe: tuple[int, int], channel: Channel
+) -> None:
+    inflow = Inflow(pipe[1], channel, lambda: None)
+    inflow.feed(bytes(PIPE + 1))
+    channel.resume_reading()
+    inflow.feed(b"more")
+    assert channel.paused
+    inflow.stop()
+
+
 async def test_a_broken_pipe_is_told_once_and_drops_the_rest(pipe: tuple[int, int], channel: Channel) -> None:
     ended, at_end = calls()
     inflow = Inflow(pipe[1], channel, at_end)
