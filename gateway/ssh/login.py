@@ -68,10 +68,8 @@ class Login(Transport):
         if known is None or not msg:
             return known is not None
         signed = String(self._session_id) + msg
-        key = decode_ssh_public_key(known)
-        # Whether a security key must be touched is an option of the key's, which the broker knows.
-        key.set_touch_required(False)
-        if not key.verify(signed, signature):
+        # Whether a security key must be touched is an option of the key's, which only the broker knows.
+        if not decode_ssh_public_key(known).verify(signed, signature):
             return False
         self._evidence = verbs.Evidence(self.id, username, key_data, signed, signature)
         return True
