@@ -9,6 +9,7 @@ import socket
 import subprocess
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -49,18 +50,27 @@ class Checkout:
         return self.dev("up", "--listen", f"127.0.0.1:{self.port}", *words)
 
 
+@contextmanager
+def a_checkout(folder: Path) -> Iterator[Checkout]:
+    """Taken down afterwards, as is the key that ./dev made for a person who had none."""
+    before = set(KEYS.glob("*")) if KEYS.exists() else None
+    checkout = Checkout(folder)
+    try:
+        yield checkout
+    finally:
+        down = checkout.dev("down")
+        for made in set(KEYS.glob("*")) - (before or set()):
+            made.unlink()
+        if before is None and KEYS.exists():
+            KEYS.rmdir()
+        assert down.returncode == 0, down.stderr
+
+
 @pytest.fixture
 def checkout(tmp_path: Path) -> Iterator[Checkout]:
-    """Taken down after the test, as is the key that ./dev made for a person who had none."""
-    before = set(KEYS.glob("*")) if KEYS.exists() else None
-    checkout = Checkout(tmp_path)
-    yield checkout
-    down = checkout.dev("down")
-    for made in set(KEYS.glob("*")) - (before or set()):
-        made.unlink()
-    if before is None and KEYS.exists():
-        KEYS.rmdir()
-    assert down.returncode == 0, down.stderr
+    """A checkout of a test's own."""
+    with a_checkout(tmp_path) as checkout:
+        yield checkout
 
 
 def traces(checkout: Checkout) -> list[str]:

@@ -15,9 +15,10 @@ import pytest
 
 from tests.stories.test_dev import free_port
 from tests.support.house import Person
-from tests.support.stacks import code_server, libraries, tools
+from tests.support.stacks import browser, code_server, libraries, tools
 
 PROJECT = "import torch\n\nmodel = torch.nn.Linear(8, 1)\nprint(model)\n"
+REASON = browser.no_chromium() or browser.no_compiler()
 # What no other container of this machine would answer.
 IDENTITY = 'echo "$(hostname) $(readlink /proc/self/ns/pid) $(id -un)"'
 # Without a graphics card's help the terminal is text in the page.
@@ -71,6 +72,7 @@ def editor(alice: Person, folder: Path) -> Iterator[tuple[int, int]]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
+@pytest.mark.skipif(bool(REASON), reason=REASON)
 def test_a_file_is_opened_and_a_terminal_is_in_the_container(alice: Person, tmp_path: Path) -> None:
     """Everything goes through the forward of the one connection whose input has ended long ago."""
     code_server.archive()
