@@ -54,7 +54,7 @@ class Agent:
                         progress,
                     )
                 except Exception as error:
-                    explain(error)
+                    progress(explain(error).message)
                     return False
             return True
 

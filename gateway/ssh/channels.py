@@ -112,6 +112,16 @@ class SessionChannel(Bounded, SSHServerChannel[bytes]):
         """auth-agent-req@openssh.com (draft-ietf-sshm-ssh-agent section 4.1), in the container."""
         self._answer(await self._conn.agent.forward(self._session.say))
 
+    async def _finish_x11_req_request(self, auth_proto: bytes, auth_data: bytes, screen: int) -> None:
+        """x11-req, in the container; a session has one display at most, as by sshd."""
+        displays, already = self._conn.displays, self._x11_display
+        if not already:
+            made = await displays.open(self, auth_proto, auth_data, screen, self._session.say)
+            self._x11_display = made
+            if made and self._conn is None:  # the channel was closed meanwhile
+                displays.close(self)
+        self._answer(not already and self._x11_display is not None)
+
     def _answer(self, granted: bool) -> None:
         """Answer the request that is served; the channel may be gone by now, and its requests with it."""
         if self._conn is not None:

@@ -18,6 +18,7 @@ from asyncssh.packet import SSHPacket
 from gateway.journal import explain
 from gateway.ssh.agent import Agent
 from gateway.ssh.channels import SessionChannel
+from gateway.ssh.display import Displays
 from gateway.ssh.entry import Entry
 from gateway.ssh.forwarding import Forwarding
 from gateway.ssh.login import Authorities, Keys
@@ -45,6 +46,7 @@ class Connection(Forwarding):
     ) -> None:
         super().__init__(loop, options, id_, entry, keys, authorities, tasks)
         self.agent = Agent(self)
+        self.displays = Displays(self)
         self._ended = ended
         self._no_more_sessions = False
         self._sessions: dict[str, Session] = {}

@@ -59,6 +59,7 @@ class Session(asyncssh.SSHServerSession[bytes]):
     def connection_lost(self, exc: Exception | None) -> None:
         """The channel is closed: let go of the program as sshd does."""
         self._connection.session_closed(self.id)
+        self._connection.displays.close(self._channel)
         if self._task is not None:
             self._task.cancel()
 
@@ -200,7 +201,13 @@ class Session(asyncssh.SSHServerSession[bytes]):
         greeted = self._pty is not None and self._kind is Kind.SHELL
         greeting = self._connection.entry.greeting.encode()[:LONGEST_GREETING] if greeted else b""
         shown = greeting.decode("utf-8", "ignore")
-        return SessionRequest(self._kind, command, env | self._connection.variables(), self._pty, shown)
+        return SessionRequest(
+            self._kind, command, env | self._connection.variables() | self._display(), self._pty, shown
+        )
+
+    def _display(self) -> dict[str, str]:
+        display = self._channel.get_x11_display()
+        return {} if display is None else {"DISPLAY": display}
 
     def _connect(self, execution: Execution) -> None:
         self._outputs = [Outflow(execution.stdout, self._channel)]

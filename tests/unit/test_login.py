@@ -120,6 +120,8 @@ async def test_a_certificate_permits_no_more_than_it_says(here: Front, authority
     assert (await here.ssh("carol", *listening))[1] == b"in\n"
     certify(here, authority, "-n", "carol", "-O", "clear", "-O", "permit-agent-forwarding")
     assert (await here.ssh("carol", *agent, env=env))[1].startswith(b"/tmp/ssh-")
+    x11 = ("-Y", "-o", "XAuthLocation=/nonexistent", "localhost", "echo ${DISPLAY-none}")
+    assert (await here.ssh("carol", *x11, env={"DISPLAY": ":0"}))[1] == b"none\n"
     silent.close()
     await silent.wait_closed()
     target.close()

@@ -13,7 +13,7 @@ from typing import Any
 import asyncssh
 import pytest
 from asyncssh.constants import MSG_CHANNEL_OPEN
-from asyncssh.packet import SSHPacket, String, UInt32
+from asyncssh.packet import Boolean, SSHPacket, String, UInt32
 
 from gateway.runner.listening import MOST_ARRIVED
 from gateway.ssh.listeners import MOST_LISTENERS, MOST_OPENING
@@ -143,6 +143,26 @@ async def test_a_client_that_never_answers_holds_up_nobody_but_itself(here: Fron
         for sock in crowd:
             sock.close()
         assert len(heard) == MOST_OPENING
+
+
+async def test_what_xauth_would_read_as_its_own_commands_is_refused(here: Front) -> None:
+    async with client(here) as made:
+        process = await made.create_process()
+        ask_x11 = process.channel._make_request
+        for kind, cookie in (
+            (b"MIT-MAGIC-COOKIE-1\nadd x . ", b"00"),
+            (b"MIT MAGIC", b"00"),
+            (b"", b"00"),
+            (b"MIT-MAGIC-COOKIE-1", b"0g"),
+            (b"MIT-MAGIC-COOKIE-1", b""),
+            (b"MIT-MAGIC-COOKIE-1", b"00" * 600),
+        ):
+            words = (Boolean(False), String(kind), String(cookie), UInt32(0))
+            assert not await asyncio.wait_for(ask_x11(b"x11-req", *words), 30)
+        (connection,) = here.connections
+        assert [each.kind for each in connection.channels.values()] == ["shell"]
+        done = await asyncio.wait_for(process.communicate("exit\n"), 30)
+        assert "xauth" not in done[1]  # it was never asked
 
 
 def _listens(port: int) -> bool:
