@@ -73,6 +73,8 @@ def crowd(
             seconds.append(time.monotonic() - begun)
         after = memory(*house.processes())
         figure(f"{WAVE} first logins at once, {len(seconds)} times: {_each(seconds)} s")
+        inside = memory(*runners(house.containers())) / PEOPLE
+        figure(f"the runner in each container: {inside / MIB:.1f} MiB")
         figure(
             f"all processes, before and with {PEOPLE} containers: {before / MIB:.1f}, {after / MIB:.1f} MiB"
         )
