@@ -41,8 +41,12 @@ MEBIBYTE = bytes(range(256)) * 4096
 
 _COUNTING_SERVER = """\
 import socket
-with socket.create_server(("127.0.0.1", 0)) as server:
-    print(server.getsockname()[1], flush=True)
+unix = PATH and socket.socket(socket.AF_UNIX)
+if unix:
+    unix.bind(PATH)
+    unix.listen()
+with unix or socket.create_server(("127.0.0.1", 0)) as server:
+    print(0 if unix else server.getsockname()[1], flush=True)
     while True:
         connection, _ = server.accept()
         with connection:
@@ -151,13 +155,16 @@ def may_mount() -> None:
 
 
 @contextmanager
-def counting(alice: Person) -> Iterator[int]:
-    """A server in her container that says how many bytes came before their end or the word END; its port."""
+def counting(alice: Person, path: str = "") -> Iterator[int]:
+    """A server in her container that says how many bytes came before their end or the word END.
+
+    On a socket file, or on a port, which is given.
+    """
     server = alice.start("exec python3 -c 'exec(input())'")
     assert server.stdin is not None
     assert server.stdout is not None
     try:
-        server.stdin.write(f"exec({_COUNTING_SERVER!r})\n".encode())
+        server.stdin.write(f"exec({_COUNTING_SERVER!r}, {{'PATH': {path!r}}})\n".encode())
         server.stdin.flush()
         yield int(server.stdout.readline())
     finally:
@@ -190,6 +197,16 @@ def test_a_reverse_forward_listens_in_the_container(stack: Stack, login: Login, 
             finally:
                 client.kill()
     assert heard == "got 300000"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_ssh2_finds_the_extensions_that_it_knows_of_openssh(login: Login, alice: Person) -> None:
+    """A client that was left strict reaches socket files because of the name that we give ourselves."""
+    path = f"/tmp/{secrets.token_hex(4)}.sock"
+    with counting(alice, path):
+        done = ended(login, libraries.ssh2_socket(login, path), MEBIBYTE)
+    assert (done.returncode, done.stdout) == (0, b"got %d" % len(MEBIBYTE)), done.stderr
 
 
 @pytest.mark.slow

@@ -42,6 +42,15 @@ def _python(name: str) -> Callable[[], Words]:
     return lambda: [str(tools.python()), str(PROGRAMS / name)]
 
 
+def _ssh2() -> Words:
+    return [*tools.node(), str(PROGRAMS / "ssh2_client.js")]
+
+
+def ssh2_socket(login: Login, path: str) -> Words:
+    """ssh2 carries its standard streams to a socket file of the container, in OpenSSH's own way."""
+    return _called(_ssh2)("socket", login, path)
+
+
 ASYNCSSH = _stack("asyncssh", lambda: [sys.executable, str(PROGRAMS / "asyncssh_client.py")])
 PARAMIKO = _stack("paramiko", _python("paramiko_client.py"))
 FABRIC = replace(
@@ -49,5 +58,5 @@ FABRIC = replace(
     back=None,
     lacks="what it forwards ends in both directions at once, so an answer after the end is lost",
 )
-SSH2 = _stack("ssh2", lambda: [*tools.node(), str(PROGRAMS / "ssh2_client.js")])
+SSH2 = _stack("ssh2", _ssh2)
 LIBSSH = _stack("libssh", lambda: [str(tools.compiled(PROGRAMS / "libssh_client.c", "-lssh"))])

@@ -55,6 +55,11 @@ const verbs = {
     fail(error);
     relay(stream);
   }),
+  // Refused by ssh2 itself unless the server's name is OpenSSH's, as long as nobody tells it not to be strict.
+  socket: () => client.openssh_forwardOutStreamLocal(words[0], (error, stream) => {
+    fail(error);
+    relay(stream);
+  }),
   back: () => client.on('tcp connection', answer).forwardIn('127.0.0.1', Number(words[0]), fail),
 };
 
