@@ -1,0 +1,79 @@
+"""Both servers, live, and every case played against both at once, a few cases at a time."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import closing
+
+import pytest
+
+from tests.conformance.case import Case, Side
+from tests.stories.conftest import a_house, ended
+from tests.support.oracle import Oracle
+
+AT_ONCE = 4
+
+Answers = Callable[[Case], tuple[str, str]]
+
+
+_PACK = r"""
+tar -chf - -C /usr/sbin sshd $(ldd /usr/sbin/sshd | sed -n 's,.*=> \(.*\)/\([^/]*\) (.*,-C \1 \2,p')
+"""
+
+
+@pytest.fixture(scope="session")
+def oracle_side(oracle_image: str) -> Iterator[Side]:
+    """OpenSSH's sshd. Without it nothing here passes."""
+    with closing(Oracle(oracle_image)) as oracle:
+        folder = oracle.folder
+        with (folder / "sshd.tar").open("wb") as packed:
+            subprocess.run(["docker", "exec", oracle.name, "sh", "-c", _PACK], stdout=packed, check=True)
+        keys = (folder / "id", folder / "known_hosts")
+        side = Side("sshd", oracle.config, oracle.address, 22, *keys, folder / "sshd.tar")
+        side.prepare()
+        yield side
+
+
+@pytest.fixture(scope="session")
+def our_side(base_image: str, oracle_side: Side) -> Iterator[Side]:
+    """A gateway whose user's container runs."""
+    house = a_house(base_image)
+    try:
+        house.start()
+        alice = house.add("alice")
+        assert alice.ssh("true").returncode == 0
+        keys = (alice.folder / "id", alice.folder / "known_hosts")
+        side = Side("gateway", alice.config, "127.0.0.1", house.port, *keys, oracle_side.sshd)
+        side.prepare()
+        yield side
+    finally:
+        ended(house)
+
+
+@pytest.fixture(scope="session")
+def answers(request: pytest.FixtureRequest, oracle_side: Side, our_side: Side) -> Iterator[Answers]:
+    """What the oracle and the gateway answer to a case. All cases of this run are under way at once."""
+    sides = (oracle_side, our_side)
+    wanted = [
+        item.callspec.params["case"]
+        for item in request.session.items
+        if isinstance(item, pytest.Function) and "answers" in item.fixturenames and hasattr(item, "callspec")
+    ]
+    with ThreadPoolExecutor(AT_ONCE * len(sides)) as pool:
+        under_way: dict[str, list[Future[str]]] = {
+            case.name: [pool.submit(side.answer, case) for side in sides] for case in wanted if not case.alone
+        }
+
+        def both(case: Case) -> tuple[str, str]:
+            if case.alone:
+                wait(future for futures in under_way.values() for future in futures)
+                under_way[case.name] = [pool.submit(side.answer, case) for side in sides]
+            theirs, ours = (each.result() for each in under_way[case.name])
+            return theirs, ours
+
+        yield both
+        for each in under_way.values():
+            for future in each:
+                future.cancel()

@@ -1,0 +1,156 @@
+"""Cases of the connection: shared, kept alive, known again. The numbers are the clients' matrix's."""
+
+from __future__ import annotations
+
+from tests.conformance.case import Case
+
+_MASTER = 'ssh -N -M -S ./m "$@" gw & until_ok test -S m\n'
+_QUIT = "\nssh -q -S ./m -O exit gw"
+
+CASES = [
+    Case(
+        "no session at all",
+        r"""
+        ssh -N -M -S ./m gw & pid=$!; until_ok test -S m; sleep 1; kill -0 $pid && echo there; kill $pid
+        """,
+        shows="there\n",
+    ),
+    Case(
+        "49 forty sessions on one connection (C6)",
+        _MASTER
+        + r"""
+        for i in $(seq 40); do (echo $i | ssh -S ./m gw "cat; exit $i"; echo "$i $?") & pids+=($!)
+        done >out; wait "${pids[@]}"
+        sort -n out | sha256sum; grep -c ' ' out
+        """
+        + _QUIT,
+        shows="  -\n40\n",
+    ),
+    Case(
+        "49 every kind of channel on one connection",
+        _MASTER
+        + r"""
+        head -c 2000000 /dev/urandom >f
+        (scp -q -o ControlPath=./m f gw:c49; echo scp $?) >1 &
+        (echo 'get /etc/passwd p' | sftp -q -o ControlPath=./m -b - gw >/dev/null; echo sftp $?) >2 &
+        (ssh -tt -S ./m gw 'tty >/dev/null; exit 9' </dev/null; echo tty $?) >3 &
+        (ssh -S ./m -W 127.0.0.1:9 gw; echo forward $?) >4 2>/dev/null &
+        (ssh -S ./m gw cat <f | cmp - f; echo cat $?) >5 &
+        until_ok test -s 1; until_ok test -s 2; until_ok test -s 3; until_ok test -s 4; until_ok test -s 5
+        cat 1 2 3 4 5; ssh -S ./m gw 'cat c49; rm c49' | cmp - f && echo same
+        ssh -S ./m -O check gw 2>&1 | grep -c running
+        """
+        + _QUIT,
+        shows="scp 0\nsftp 0\ntty 9\nforward 255\ncat 0\nsame\n1\n",
+    ),
+    Case(
+        "49 a killed sharer leaves the others",
+        _MASTER
+        + r"""
+        ssh -S ./m gw 'echo ready; exec sleep 4901' >1 & pid=$!; until_ok test -s 1
+        ssh -S ./m gw 'echo ready; sleep 2; echo end' >2 & other=$!; until_ok test -s 2
+        kill -9 $pid; wait $other 2>/dev/null; cat 2; ssh -S ./m gw echo more
+        """
+        + _QUIT,
+        shows="ready\nend\nmore\n",
+        hides=(r"^bash: line .*Killed.*",),
+    ),
+    Case(
+        "48 through it to a server inside, and further",
+        r"""
+        ssh gw 'mkdir -m 700 c48; tar -xf - -C c48; ssh-keygen -q -t ed25519 -N "" -f c48/host' <"$SSHD"
+        ssh gw 'cat >c48/keys' <"$KEY.pub"
+        ssh gw 'cd c48; LD_LIBRARY_PATH=$PWD exec $PWD/sshd -D -e -p 2248 -h $PWD/host -f /dev/null \
+            -o ListenAddress=127.0.0.1 -o PidFile=none -o StrictModes=no -o AuthorizedKeysFile=$PWD/keys \
+            -o UsePAM=no' 2>log >/dev/null & until_ok grep -q listening log
+        cat "$CONFIG" >jump
+        sed 's/^Host gw/Host inner/; s/HostName .*/HostName 127.0.0.1/; s/Port .*/Port 2248/
+            s,UserKnownHostsFile.*,UserKnownHostsFile ./inner,' "$CONFIG" >>jump
+        /usr/bin/ssh -F jump -J gw inner 'echo inside; exit 5'; echo $?
+        head -c 1000000 /dev/urandom >f; /usr/bin/ssh -F jump -J gw inner cat <f | cmp - f && echo same
+        /usr/bin/ssh -F jump -J gw,inner inner 'echo twice'; echo $?
+        ssh gw 'pkill -f "sshd -D -e -p 224[8]"; rm -r c48'
+        """,
+        shows="inside\n5\nsame\ntwice\n0\n",
+    ),
+    Case(
+        "48 reached through another program",
+        r"""
+        proxy="bash -c 'exec 3<>/dev/tcp/%h/%p; cat <&3 & cat >&3; kill \$!'"
+        head -c 1000000 /dev/urandom >f; ssh -o ProxyCommand="$proxy" gw cat <f | cmp - f && echo same
+        """,
+        shows="same\n",
+    ),
+    Case(
+        "70 host keys are learned",
+        r"""
+        cp "$KNOWN" known; ssh -o UserKnownHostsFile=./known -o UpdateHostKeys=yes gw true; echo $?
+        ssh-keyscan -p "$PORT" "$HOST" 2>/dev/null | cut -d' ' -f2 | sort; cut -d' ' -f2 known | sort -u
+        for kind in ssh-ed25519 ecdsa-sha2-nistp256 rsa-sha2-512 rsa-sha2-256; do
+            ssh -o HostKeyAlgorithms=$kind -o UserKnownHostsFile=./known -o StrictHostKeyChecking=yes \
+                gw echo $kind
+        done
+        ssh-keygen -lf known | cut -d' ' -f1,4 | sort -u
+        """,
+        shows="0\n(ecdsa-sha2-nistp256\nssh-ed25519\nssh-rsa\n){2}"
+        "ssh-ed25519\necdsa-sha2-nistp256\nrsa-sha2-512\nrsa-sha2-256\n256 ",
+    ),
+    Case(
+        "70 no key of SHA-1 or DSA is signed with",
+        "for kind in ssh-rsa ssh-dss; do ssh -o HostKeyAlgorithms=$kind gw true; echo $?; done",
+        shows="255\n",
+    ),
+    Case(
+        "which signatures are taken",
+        r"""
+        ssh -v -o LogLevel=DEBUG1 gw true 2>&1 | grep -o 'server-sig-algs=.*' | tr -d '<>\r' |
+        cut -d= -f2 |
+        tr , '\n' |
+        sort | uniq -c | grep -c -E ' 1 (ssh-ed25519|rsa-sha2-512|rsa-sha2-256|ecdsa-sha2-nistp256)$'
+        """,
+        shows="4\n",
+    ),
+    Case(
+        "no more sessions",
+        r"ssh -v -o LogLevel=DEBUG1 gw true 2>&1 | grep -c 'Requesting no-more-sessions'",
+        shows="1\n",
+    ),
+    Case(
+        "73 a client that asks whether we live",
+        "ssh -o ServerAliveInterval=1 -o ServerAliveCountMax=2 gw 'sleep 4; echo end'; echo $?",
+        shows="end\n0\n",
+    ),
+    Case(
+        "73 a client that sleeps for a while",
+        r"""
+        ssh gw 'for i in 1 2 3 4 5 6; do echo $i; sleep 0.5; done; exit 3' >out & until_ok test -s out
+        pid=$(pgrep -n -P $$ -x ssh || echo $!); kill -STOP $pid; sleep 2; kill -CONT $pid; wait $!
+        echo $?; cat out
+        """,
+        shows="3\n1\n2\n3\n4\n5\n6\n",
+    ),
+    Case(
+        "compression is taken or not, and never wrong",
+        "head -c 3000000 /dev/zero >f; ssh -C gw cat <f | cmp - f && echo same; ssh -C gw 'exit 4'; echo $?",
+        shows="same\n4\n",
+    ),
+    Case(
+        "69 many keys before the right one",
+        r"""
+        eval $(ssh-agent) >/dev/null; for i in 1 2 3 4; do ssh-keygen -q -t ed25519 -N '' -f k$i
+        ssh-add -q k$i; done; ssh-add -q "$KEY"
+        ssh -o IdentitiesOnly=no -o IdentityAgent=$SSH_AUTH_SOCK -o IdentityFile=$PWD/none gw echo in
+        kill $SSH_AGENT_PID
+        """,
+        shows="in\n",
+    ),
+    Case(
+        "69 whoever is not known",
+        r"""
+        ssh-keygen -q -t ed25519 -N '' -f k; ssh -i k -o IdentityFile=none gw true 2>&1 |
+        grep -o 'Permission denied (publickey'
+        ssh -l nobody8 gw true 2>&1 | grep -o 'Permission denied (publickey'
+        """,
+        shows="Permission denied",
+    ),
+]
