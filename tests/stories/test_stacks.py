@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from tests.stories.test_agent import an_agent
 from tests.stories.test_reverse import call
 from tests.support.house import Person, wait_for
 from tests.support.near import greet_and_count, server
@@ -197,6 +198,22 @@ def test_a_reverse_forward_listens_in_the_container(stack: Stack, login: Login, 
             finally:
                 client.kill()
     assert heard == "got 300000"
+
+
+@pytest.mark.parametrize("stack", who_can("agent"))
+def test_an_agent_is_reached_from_the_container(stack: Stack, login: Login) -> None:
+    """It shows its key, and signs with it."""
+    assert stack.agent
+    script = "ssh-add -L > ~/agent.pub && ssh-add -T ~/agent.pub && cat ~/agent.pub"
+    with an_agent() as agent:
+        done = subprocess.run(
+            stack.agent(login, script),
+            env={**environment(login), "SSH_AUTH_SOCK": str(agent.socket)},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=60,
+        )
+        assert (done.returncode, done.stdout.decode()) == (0, agent.public), done.stderr
 
 
 @pytest.mark.slow

@@ -79,6 +79,7 @@ PUTTY = Stack(
     get=lambda login, there, here: [*_putty("pscp", login), "-q", _there(login, there), here],
     tunnel=lambda login, port: [*_plink(login), "-nc", f"127.0.0.1:{port}"],
     back=lambda login, there, here: [*_plink(login), "-N", "-R", _reverse(there, here)],
+    agent=lambda login, command: [*_plink(login), "-A", command],
 )
 PSCP = Stack(
     "pscp by scp",
@@ -98,6 +99,7 @@ DROPBEAR = Stack(
     terminal=lambda login, command: [*_dbclient(login, "-t"), command],
     tunnel=lambda login, port: _dbclient(login, "-B", f"127.0.0.1:{port}"),
     back=lambda login, there, here: _dbclient(login, "-N", "-R", _reverse(there, here)),
+    agent=lambda login, command: [*_dbclient(login, "-A"), command],
     lacks="it has no program for files; its users pipe",
 )
 CURL_SFTP = Stack(

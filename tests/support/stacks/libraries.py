@@ -24,7 +24,7 @@ def _called(start: Callable[[], Words]) -> Callable[[str, Login, object], Words]
     return words
 
 
-def _stack(name: str, start: Callable[[], Words], text: bool = False) -> Stack:
+def _stack(name: str, start: Callable[[], Words], text: bool = False, agent: bool = False) -> Stack:
     call = _called(start)
     return Stack(
         name,
@@ -34,6 +34,7 @@ def _stack(name: str, start: Callable[[], Words], text: bool = False) -> Stack:
         get=lambda login, there, here: call("get", login, there, here),
         tunnel=lambda login, port: call("tunnel", login, port),
         back=lambda login, there, here: call("back", login, there, here),
+        agent=(lambda login, command: call("agent", login, command)) if agent else None,
         text=text,
     )
 
@@ -51,12 +52,12 @@ def ssh2_socket(login: Login, path: str) -> Words:
     return _called(_ssh2)("socket", login, path)
 
 
-ASYNCSSH = _stack("asyncssh", lambda: [sys.executable, str(PROGRAMS / "asyncssh_client.py")])
-PARAMIKO = _stack("paramiko", _python("paramiko_client.py"))
+ASYNCSSH = _stack("asyncssh", lambda: [sys.executable, str(PROGRAMS / "asyncssh_client.py")], agent=True)
+PARAMIKO = _stack("paramiko", _python("paramiko_client.py"), agent=True)
 FABRIC = replace(
     _stack("fabric", _python("fabric_client.py"), text=True),
     back=None,
     lacks="what it forwards ends in both directions at once, so an answer after the end is lost",
 )
-SSH2 = _stack("ssh2", _ssh2)
+SSH2 = _stack("ssh2", _ssh2, agent=True)
 LIBSSH = _stack("libssh", lambda: [str(tools.compiled(PROGRAMS / "libssh_client.c", "-lssh"))])

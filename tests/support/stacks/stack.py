@@ -34,6 +34,7 @@ class Stack:
     `run` takes a remote command; `terminal` too, on a pseudo-terminal; `put` a local and a remote path; `get`
     a remote and a local one; `tunnel` a port of the container, and carries its standard streams to it; `back`
     a port of the container that it listens on until it is ended, and the port here that is meant.
+    `agent` takes a remote command and forwards the agent of SSH_AUTH_SOCK to it, where that is tried.
     `text` marks a client whose streams of a command are text, and whose forwards end both halves at once.
     """
 
@@ -44,5 +45,6 @@ class Stack:
     get: Callable[[Login, str, str], Words] | None = None
     tunnel: Callable[[Login, int], Words] | None = None
     back: Callable[[Login, int, int], Words] | None = None
+    agent: Callable[[Login, str], Words] | None = None
     text: bool = False
     lacks: str = ""

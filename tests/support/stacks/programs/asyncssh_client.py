@@ -21,8 +21,9 @@ async def tunnel(connection: asyncssh.SSHClientConnection, port: int) -> None:
 
 async def main(host: str, port: str, user: str, key: str, verb: str, *words: str) -> int:
     """Do what `verb` says; the exit status of the remote program, or 0."""
+    agent = {"agent_forwarding": True} if verb == "agent" else {"agent_path": None}
     async with asyncssh.connect(
-        host, int(port), username=user, client_keys=[key], known_hosts=None, config=None, agent_path=None
+        host, int(port), username=user, client_keys=[key], known_hosts=None, config=None, **agent
     ) as connection:
         if verb in ("put", "get"):
             async with connection.start_sftp_client() as sftp:

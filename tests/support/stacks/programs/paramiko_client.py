@@ -11,6 +11,7 @@ import sys
 import threading
 
 import paramiko
+from paramiko.agent import AgentRequestHandler
 
 
 def relay(channel: paramiko.Channel) -> None:
@@ -65,6 +66,8 @@ def main(host: str, port: str, user: str, key: str, verb: str, *words: str) -> i
         channel = transport.open_session()
         if verb == "terminal":
             channel.get_pty("xterm", width=100, height=30)
+        if verb == "agent":
+            AgentRequestHandler(channel)
         channel.exec_command(words[0])
         relay(channel)
         return channel.recv_exit_status()

@@ -48,6 +48,7 @@ function answer(details, accept) {
 
 const verbs = {
   run: () => command({}),
+  agent: () => command({}),
   terminal: () => command({ pty: { term: 'xterm', cols: 100, rows: 30 } }),
   put: () => files('fastPut'),
   get: () => files('fastGet'),
@@ -64,4 +65,5 @@ const verbs = {
 };
 
 client.on('ready', verbs[verb]).on('error', fail);
-client.connect({ host, port: Number(port), username, privateKey: readFileSync(key) });
+const agent = verb === 'agent' ? { agent: process.env.SSH_AUTH_SOCK, agentForward: true } : {};
+client.connect({ host, port: Number(port), username, privateKey: readFileSync(key), ...agent });
