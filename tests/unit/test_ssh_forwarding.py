@@ -16,6 +16,7 @@ from asyncssh.constants import MSG_CHANNEL_OPEN
 from asyncssh.packet import Boolean, SSHPacket, String, UInt32
 
 from gateway.runner.listening import MOST_ARRIVED
+from gateway.ssh.forwarding import MOST_CHANNELS
 from gateway.ssh.listeners import MOST_LISTENERS, MOST_OPENING
 from tests.support.front import Front, front, until
 
@@ -143,6 +144,38 @@ async def test_a_client_that_never_answers_holds_up_nobody_but_itself(here: Fron
         for sock in crowd:
             sock.close()
         assert len(heard) == MOST_OPENING
+
+
+async def test_arrivals_above_the_limit_of_channels_are_hung_up_on(here: Front) -> None:
+    async with client(here) as made:
+        listener = await made.start_server(lambda *_: _hold, "", 0)
+        callers: list[socket.socket] = []
+        try:
+            for _ in range(MOST_CHANNELS + 1):
+                callers.append(socket.socket())
+                callers[-1].setblocking(False)
+                address = ("127.0.0.1", listener.get_port())
+                await asyncio.wait_for(asyncio.get_running_loop().sock_connect(callers[-1], address), 30)
+            # One place is the listener's, which the broker counts as well.
+            await until(lambda: sum(_hung_up(caller) for caller in callers) == 2, 60)
+            callers.pop(0).close()
+            await until(lambda: sum(_hung_up(caller) for caller in callers) == 2)
+        finally:
+            for caller in callers:
+                caller.close()
+        await until(lambda: len(made._channels) == 0, 60)
+
+
+async def _hold(reader: Any, writer: Any) -> None:
+    await reader.read()
+    writer.close()
+
+
+def _hung_up(caller: socket.socket) -> bool:
+    try:
+        return caller.recv(1, socket.MSG_DONTWAIT | socket.MSG_PEEK) == b""
+    except BlockingIOError:
+        return False
 
 
 async def test_what_xauth_would_read_as_its_own_commands_is_refused(here: Front) -> None:
