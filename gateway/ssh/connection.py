@@ -49,6 +49,7 @@ class Connection(Forwarding):
         self.displays = Displays(self)
         self._ended = ended
         self._no_more_sessions = False
+        self._promised = False
         self._sessions: dict[str, Session] = {}
         copies = {key: key.for_connection(id_) for key in set(options.server_host_keys.values())}  # type: ignore[attr-defined]
         self._server_host_keys = {name: copies[key] for name, key in options.server_host_keys.items()}  # type: ignore[assignment]
@@ -86,6 +87,8 @@ class Connection(Forwarding):
 
     def session(self) -> tuple[SessionChannel, Session]:
         """A new session channel. Raises ChannelOpenError above the limits."""
+        if self._promised:
+            raise asyncssh.ProtocolError("A session was opened after no-more-sessions@openssh.com")
         if self._no_more_sessions or len(self._sessions) >= MOST_SESSIONS:
             raise asyncssh.ChannelOpenError(asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED, "No more sessions")
         self.check_channels()
@@ -101,9 +104,9 @@ class Connection(Forwarding):
         self._sessions.pop(session, None)
 
     def _process_no_more_sessions_at_openssh_dot_com_global_request(self, packet: SSHPacket) -> None:
-        """The client will ask for no more sessions (OpenSSH PROTOCOL section 2.2)."""
+        """The client will open no more sessions (OpenSSH PROTOCOL section 2.2); another ends it all."""
         packet.check_end()
-        self._no_more_sessions = True
+        self._promised = True
         self._report_global_response(True)
 
     def internal_error(self, exc_info: Any = None, error_logger: Any = None) -> None:

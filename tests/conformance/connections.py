@@ -2,7 +2,39 @@
 
 from __future__ import annotations
 
-from tests.conformance.case import Case
+import asyncio
+
+import asyncssh
+
+from tests.conformance.case import Case, Side
+
+
+def _no_more_sessions(side: Side) -> str:
+    """A client that promised to open none and opens one all the same."""
+
+    async def play() -> str:
+        async with asyncssh.connect(
+            side.host,
+            side.port,
+            username="alice",
+            client_keys=[str(side.key)],
+            known_hosts=None,
+            config=None,
+        ) as client:
+            first = await client.run("exit 0")
+            client._send_global_request(b"no-more-sessions@openssh.com", want_reply=False)
+            try:
+                await asyncio.wait_for(client.run("echo second"), 20)
+            except asyncssh.ChannelOpenError as error:
+                return f"first {first.exit_status}\n" + (
+                    "refused" if error.code == 1 else "the connection is lost"
+                )
+            except (asyncssh.DisconnectError, ConnectionError):
+                return f"first {first.exit_status}\nthe connection is lost"
+            return "it was opened"
+
+    return asyncio.run(play())
+
 
 _MASTER = 'ssh -N -M -S ./m "$@" gw & until_ok test -S m\n'
 _QUIT = "\nssh -q -S ./m -O exit gw"
@@ -110,10 +142,16 @@ CASES = [
         """,
         shows="4\n",
     ),
+    Case("no more sessions", play=_no_more_sessions, shows="^first 0\nthe connection is lost$"),
     Case(
-        "no more sessions",
-        r"ssh -v -o LogLevel=DEBUG1 gw true 2>&1 | grep -c 'Requesting no-more-sessions'",
-        shows="1\n",
+        "no signature of SHA-1 or DSA is taken",
+        r"""
+        ssh -o LogLevel=DEBUG1 gw true 2>&1 | grep -o 'server-sig-algs=.*' | tr ',>' '\n\n' |
+            grep -c -E '^ssh-(dss|rsa)$'; echo over
+        """,
+        shows="2\nover\n",
+        ours="0\nover\n",
+        why="sshd tells of signatures that it refuses; we tell of those that we take",
     ),
     Case(
         "73 a client that asks whether we live",
