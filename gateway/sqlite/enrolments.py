@@ -92,9 +92,10 @@ class Enrolments(Keys):
         """The user, who is enabled and has a code that is good now. Raises DENIED."""
         row = self._db.row(
             "select user.* from user join enrolment on user_id = user.id where user.id = ? and enabled = 1"
-            " and removed_at is null and expires_at > ? and (digest = ?3 or ?3 is null)",
+            " and removed_at is null and expires_at > ? and (digest = ? or ? is null)",
             user_id,
             stamp(now),
+            digest,
             digest,
         )
         if row is None:

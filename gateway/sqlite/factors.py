@@ -41,9 +41,10 @@ class SecondFactors(Groups):
         """Ask everybody in a group for codes, or no longer; False when that was so. Raises NOT_FOUND."""
         with self._db.write():
             changed = self._db.change(
-                "update user_group set second_factor = ? where id = ? and second_factor <> ?1",
+                "update user_group set second_factor = ? where id = ? and second_factor <> ?",
                 int(ask),
                 self._group_id(group),
+                int(ask),
             )
             if changed:
                 self._event(now, actor, "group totp", group, {"totp": not ask}, {"totp": ask})
@@ -66,7 +67,7 @@ class SecondFactors(Groups):
         with self._db.write():
             return (
                 self._db.change(
-                    "update totp set last_step = ? where user_id = ? and last_step < ?1", step, user_id
+                    "update totp set last_step = ? where user_id = ? and last_step < ?", step, user_id, step
                 )
                 > 0
             )

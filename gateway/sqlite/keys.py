@@ -89,7 +89,8 @@ class Keys(Quotas):
         wanted = None if name is None else self._user(name).id
         rows = self._db.rows(
             "select key.*, user.name from key join user on user.id = key.user_id"
-            " where ?1 is null or user_id = ?1 order by user.name, added_at, fingerprint",
+            " where ? is null or user_id = ? order by user.name, added_at, fingerprint",
+            wanted,
             wanted,
         )
         return [
