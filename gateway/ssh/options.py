@@ -70,6 +70,7 @@ def build(host_keys: Sequence[RemoteKey], owner: type[asyncssh.SSHServer]) -> Op
         host_based_auth=False,
         password_auth=False,
         kbdint_auth=False,
+        # asyncssh's own would listen here on the gateway; agent.py and display.py do so in the container.
         agent_forwarding=False,
         x11_forwarding=False,
         login_timeout=LOGIN_WITHIN,

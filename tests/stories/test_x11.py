@@ -141,6 +141,14 @@ def test_a_terminal_has_it_too(alice: Person, server: Server) -> None:
     end(program)
 
 
+def test_a_client_that_does_not_trust_the_container_shows_its_windows(alice: Person, server: Server) -> None:
+    """-X: the client has its X server make a cookie of less worth (Security Extension)."""
+    program = server.start(alice, _CLIENT + "untrusted", "-X")
+    assert line(program).startswith("shown on localhost:10.0 ")
+    assert '"untrusted"' in server.windows()
+    end(program)
+
+
 def test_sessions_and_people_have_displays_of_their_own(home: House, alice: Person, server: Server) -> None:
     bob = home.people.get("bob") or home.add("bob")
     bob.ssh("true")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import os
 import socket
 from collections.abc import AsyncIterator
@@ -71,6 +72,25 @@ async def test_what_cannot_be_done_is_a_failure_and_the_connection_goes_on(here:
             (b"tcpip-forward", String(b"x" * 1000), UInt32(0)),
         ):
             assert (await ask(made, request, *words))[0] == FAILURE, (request, words)
+
+
+def test_asyncssh_still_has_what_is_overridden() -> None:
+    """Checked with 2.24.1. Under another name the original would serve the request, on the gateway."""
+    connection = (
+        "_process_direct_tcpip_open",
+        "_process_direct_streamlocal_at_openssh_dot_com_open",
+        "_process_tcpip_forward_global_request",
+        "_process_cancel_tcpip_forward_global_request",
+        "_process_streamlocal_forward_at_openssh_dot_com_global_request",
+        "_process_cancel_streamlocal_forward_at_openssh_dot_com_global_request",
+        "_report_global_response",
+    )
+    channel = ("_finish_agent_req_request", "_finish_x11_req_request", "_report_response", "_x11_display")
+    source = inspect.getsource(asyncssh.channel)
+    assert [name for name in connection if not hasattr(asyncssh.SSHServerConnection, name)] == []
+    assert [
+        name for name in channel if name not in made + inspect.getsource(asyncssh.channel.SSHChannel)
+    ] == []
 
 
 async def test_names_are_bytes(here: Front, tmp_path: Path) -> None:
