@@ -13,8 +13,8 @@ from typing import IO
 
 import pytest
 
-from tests.stories.test_dev import free_port
 from tests.support.house import Person
+from tests.support.near import free_port
 from tests.support.stacks import browser, code_server, libraries, tools
 
 PROJECT = "import torch\n\nmodel = torch.nn.Linear(8, 1)\nprint(model)\n"

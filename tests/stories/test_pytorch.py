@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.stories.test_dev import Checkout, a_checkout, free_port
+from tests.stories.test_dev import Checkout, a_checkout
+from tests.support.near import free_port
 from tests.support.stacks import browser, libraries, tools
 from tests.support.wheels import write_wheel
 
