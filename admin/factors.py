@@ -1,4 +1,4 @@
-"""`gpuadmin user enrol` and `totp`: what lets somebody in without a known key, or is asked beside hers.
+"""`gpuadmin user enrol`, `totp` and `password`: what lets somebody in without a key, or is asked beside hers.
 
 Owns the command lines, and what is printed once and kept nowhere. Must not judge a code.
 """
@@ -6,11 +6,13 @@ Owns the command lines, and what is printed once and kept nowhere. Must not judg
 from __future__ import annotations
 
 import secrets
+import sys
 
 import click
 
 from admin.call import Call, pass_call
 from admin.output import say
+from gateway.errors import Code, PlatformError
 from gateway.names import parse_group_name, parse_user_name
 from gateway.onetime import LIFE, RANDOM_BYTES, Enrolment, code_of, digest_of
 from gateway.units import format_instant, parse_duration
@@ -82,3 +84,45 @@ def group_totp(call: Call, name: str, switch: str) -> None:
     changed = call.store.ask_group(parse_group_name(name), switch == "on", call.actor, call.now)
     asks = "asks" if switch == "on" else "does not ask"
     say(f"{name} {asks} for verification codes{'' if changed else ' already'}.")
+
+
+@click.command()
+@click.argument("name")
+@click.option("--off", is_flag=True, help="She has no password any more.")
+@pass_call
+def password(call: Call, name: str, off: bool) -> None:
+    """Give user NAME a password, asked for here or read as one line from stdin.
+
+    It lets her in only where the config has passwords = true in [auth]; keys are better. Sessions that an
+    older one opened end within seconds.
+
+    \b
+    Example:
+      gpuadmin user password alice
+      pwgen -s 20 1 | tee /dev/stderr | gpuadmin user password alice
+    """
+    parse_user_name(name)
+    if off:
+        dropped = call.store.drop_password(name, call.actor, call.now)
+        say(f"{name} has no password any more." if dropped else f"{name} had no password.")
+        return
+    # Imported here: no other command needs the hash.
+    from gateway.passwords import LONGEST, SHORTEST, hash_of
+
+    given = _given()
+    if not SHORTEST <= len(given) <= LONGEST:
+        raise PlatformError(
+            Code.INVALID, f"A password has {SHORTEST} to {LONGEST} characters; choose another."
+        )
+    call.store.set_password(name, hash_of(given), call.actor, call.now)
+    taken = (
+        "" if call.config.passwords else "; passwords are off until the config has passwords = true in [auth]"
+    )
+    say(f"{name} has a new password{taken}.")
+
+
+def _given() -> str:
+    if sys.stdin.isatty():
+        typed: str = click.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
+        return typed
+    return sys.stdin.readline().rstrip("\r\n")

@@ -11,7 +11,7 @@ import click
 
 from admin.acting import carry_out
 from admin.call import Call, as_json, pass_call
-from admin.factors import enrol, totp
+from admin.factors import enrol, password, totp
 from admin.output import field, instant, listing, minute, say
 from gateway.errors import Code, PlatformError
 from gateway.keys import parse_keys
@@ -42,6 +42,7 @@ def user() -> None:
 
 
 user.add_command(enrol)
+user.add_command(password)
 user.add_command(totp)
 
 

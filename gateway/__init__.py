@@ -23,7 +23,8 @@ Floors: who may import whom. A test holds them (setup.cfg has the contracts)::
        sampler exporter                              what is measured, and told over HTTP
        wiring                                         which adapter stands behind which port
     3  sqlite docker folders nvml boot runner ssh     adapters, none imports another
-       evidence hostkeys workers metrics totp         of asyncssh's keys, processes, Prometheus and pyotp
+       evidence hostkeys workers metrics              of asyncssh's keys, processes and Prometheus
+       totp passwords                                 of pyotp and argon2
     2  broker rooms reception admission connections   use cases over ports
        wishes custody limiting rationing settling reconcile entering desk timekeeper
     1  ports store verbs messages wire journal pipes  the seams, and the workers' protocol

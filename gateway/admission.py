@@ -2,6 +2,7 @@
 
     key or certificate ──► ticket
     key or certificate ──► verification code ──► ticket
+    password ──► ticket, or verification code
     one-time code, keys offered ──► "log in again" ──► one of those keys, now hers ──► ticket
 
 Owns the order of the steps and the throttles. Who shows what on a connection is proven in connections.py; a
@@ -43,14 +44,20 @@ MOST_UNVERIFIED = 10
 """Wrong verification codes an hour for one user, who has shown her key: three in a million hit."""
 NO_SECRET = "A group of yours asks for verification codes, and you have no secret yet; ask your operator."
 
+MOST_HASHED = 2
+"""Passwords at a time: each takes a core and 64 MiB for a while."""
+
+Matches = Callable[[str, str], bool]
 StepOf = Callable[[str, str, datetime], int | None]
+Shown = verbs.Evidence | verbs.Code | verbs.Password
 Work = Coroutine[Any, Any, None]
 
 
 class Admission:
     """Judges what workers carry here. `accounts` and `trust` are replaced whole when the store changes.
 
-    `changed` is awaited when this has changed the store itself, and returns when everybody knows.
+    `matches(kept, password)` blocks; without it no password is taken. `changed` is awaited when this has
+    changed the store itself, and returns when everybody knows.
     """
 
     def __init__(
@@ -70,6 +77,8 @@ class Admission:
         self._unverified = Throttle(MOST_UNVERIFIED, WINDOW)
         self.accounts: Mapping[str, Account] = {}
         self.trust = Trust()
+        self.matches: Matches | None = None
+        self._hashing = asyncio.Semaphore(MOST_HASHED)
         self.changed: Callable[[], Awaitable[None]] = _nothing
 
     def shown(self, worker: Peer, evidence: verbs.Evidence) -> None:
@@ -96,23 +105,55 @@ class Admission:
             if connection.half is not None:
                 self._later(worker, connection, typed.user, self._verify(worker, connection, typed))
                 return
-            account, digest = self._opened(connection, typed)
-            keys = [each for each in map(_addable, typed.offered[: verbs.MOST_OFFERED]) if each is not None]
-            self._later(worker, connection, typed.user, self._claim(connection, account, digest, keys))
+            digest = digest_of(typed.code[:LONGEST_CODE])
+            account = self._opened(connection, typed.user, digest)
+            if account is not None:
+                keys = [key for key in map(_addable, typed.offered[: verbs.MOST_OFFERED]) if key is not None]
+                self._later(worker, connection, typed.user, self._claim(connection, account, digest, keys))
+                return
+            # The one question that everybody is asked may be answered by a password where these are taken.
+            self.given(worker, verbs.Password(typed.connection, typed.user, typed.code))
         except PlatformError as error:
             self._refuse(worker, typed, error)
 
-    def _opened(self, connection: Connection, typed: verbs.Code) -> tuple[Account, bytes]:
-        """Whose code it is, and its digest. Raises DENIED; takes as long when nobody has a code."""
-        now, digest = self._now(), digest_of(typed.code[:LONGEST_CODE])
-        account = self.accounts.get(typed.user)
-        enrolment = account.enrolment if account is not None and account.enabled else None
-        who = (typed.user[:LONGEST_NAME], connection.address)
-        throttled = self._wrong.full(who, now)
-        if not opens(enrolment, digest, now) or account is None or throttled:
+    def given(self, worker: Peer, given: verbs.Password) -> None:
+        """A password. An unknown name costs as much time as a wrong one."""
+        try:
+            connection = self._connections.unproven_of(worker, given.connection)
+            if connection.half is not None:
+                raise denied()
+            if self.matches is None:
+                self._wrong.failed((given.user[:LONGEST_NAME], connection.address), self._now())
+                raise denied()
+            self._later(worker, connection, given.user, self._compare(worker, connection, given))
+        except PlatformError as error:
+            self._refuse(worker, given, error)
+
+    async def _compare(self, worker: Peer, connection: Connection, given: verbs.Password) -> None:
+        assert self.matches is not None
+        who, now = (given.user[:LONGEST_NAME], connection.address), self._now()
+        if self._wrong.full(who, now):
+            raise denied()
+        account = self.accounts.get(given.user)
+        kept = account.password if account is not None and account.enabled else ""
+        async with self._hashing:
+            right = await asyncio.to_thread(self.matches, kept, given.password[:LONGEST_CODE])
+        if not right:
             self._wrong.failed(who, now)
             raise denied()
-        return account, digest
+        # She may have left, or been shut out, meanwhile.
+        known = self._account(given.user)
+        if not self._connections.waits(connection) or known.password != kept:
+            raise denied()
+        self._go_on(worker, connection, known, Credential(b"", "password", password=kept))
+
+    def _opened(self, connection: Connection, user: str, digest: bytes) -> Account | None:
+        """Whose code it is; takes as long when nobody has one. Wrong ones too often are worth as little."""
+        now = self._now()
+        account = self.accounts.get(user)
+        enrolment = account.enrolment if account is not None and account.enabled else None
+        throttled = self._wrong.full((user[:LONGEST_NAME], connection.address), now)
+        return account if opens(enrolment, digest, now) and not throttled else None
 
     async def _claim(
         self, connection: Connection, account: Account, digest: bytes, keys: list[PublicKey]
@@ -198,7 +239,7 @@ class Admission:
         connection.busy = True
         self._tasks.create_task(do())
 
-    def _refuse(self, worker: Peer, shown: verbs.Evidence | verbs.Code, error: PlatformError) -> None:
+    def _refuse(self, worker: Peer, shown: Shown, error: PlatformError) -> None:
         name = shown.user[:LONGEST_NAME]
         note("login_refused", connection=shown.connection, user=name, code=error.code.value)
         worker.send(verbs.Refused(shown.connection, error.code.value, error.message))

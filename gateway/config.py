@@ -73,6 +73,7 @@ class Config:
     mounts: tuple[SharedMount, ...] = ()
     proxy: tuple[tuple[str, str], ...] = ()
     ca_bundle: Path | None = None
+    passwords: bool = False
     mirrors: Mirrors = field(default_factory=Mirrors)
 
     def workspace_env(self) -> dict[str, str]:
@@ -212,6 +213,12 @@ def _metrics(value: object) -> Listen | None:
     return None if value == "off" else parse_listen(_text(value))
 
 
+def _yes_or_no(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError("must be true or false")
+    return value
+
+
 def _devices(value: object) -> tuple[str, ...]:
     if not isinstance(value, list):
         raise ValueError("must be a list of GPU ids")
@@ -250,6 +257,7 @@ _READERS: Mapping[str, tuple[str, Callable[[Any], object]]] = {
     "network.pool": ("pool", lambda value: parse_pool(_text(value))),
     "uids": ("uids", _uids),
     "metrics.listen": ("metrics", _metrics),
+    "auth.passwords": ("passwords", _yes_or_no),
     "gpus.manage": ("manage", _devices),
     "workspace.env": ("env", _env),
     "workspace.ca_bundle": ("ca_bundle", _absolute),

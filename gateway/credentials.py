@@ -6,7 +6,7 @@ that let somebody in still would. Must not check a signature.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from gateway.certificates import PERMITS, Certificate, Trust, is_certificate
@@ -18,13 +18,17 @@ from gateway.users import Account
 
 @dataclass(frozen=True)
 class Credential:
-    """A key that is good for a user, by itself or by a certificate; `permits` are of certificates.PERMITS."""
+    """A key that is good for a user, by itself or by a certificate, or the hash of her password.
+
+    `permits` are of certificates.PERMITS.
+    """
 
     key: bytes
     fingerprint: str
     options: KeyOptions = PLAIN
     permits: tuple[str, ...] = PERMITS
     certificate: Certificate | None = None
+    password: str = field(default="", repr=False)
 
 
 def credential(
@@ -49,6 +53,9 @@ def refusal(account: Account, trust: Trust, used: Credential, address: str, now:
         if not trust.believes(used.certificate):
             return "The certificate that you logged in with was revoked."
         return None
+    if used.password:
+        same = used.password == account.password
+        return None if same else "The password that you logged in with was changed."
     if used.key not in account.keys:
         return "The key that you logged in with was removed."
     return account.options.get(used.key, PLAIN).refusal(address, now)

@@ -28,6 +28,7 @@ from gateway.hostkeys import HostKeys
 from gateway.journal import explain, heard, note, take_logging
 from gateway.metrics import Metrics
 from gateway.overseer import Overseer
+from gateway.passwords import matches
 from gateway.privileges import raise_limit, worker_identity
 from gateway.reception import Reception
 from gateway.sampler import Sampler
@@ -98,6 +99,8 @@ async def _run(config: Config, parts: Parts, listener: socket.socket, count: int
     try:
         async with asyncio.TaskGroup() as group:
             admission = Admission(connections, parts.desk, step_of, group, now)
+            if config.passwords:
+                admission.matches = matches
             reception = Reception(parts.broker, connections, pipes.make, admission, group, now)
             workers = Workers(count, worker_identity(), keys, connections, reception)
             overseer = Overseer(parts, connections, reception, workers)

@@ -87,6 +87,8 @@ class Reception:
                 self.admission.shown(worker, message)
             case verbs.Code():
                 self.admission.typed(worker, message)
+            case verbs.Password():
+                self.admission.given(worker, message)
             case verbs.Enter():
                 self._tasks.create_task(self._enter(worker, message))
             case verbs.Pipes():

@@ -62,7 +62,8 @@ class Account:
 
     `sessions` is the most that she may have open at once, `options` those of keys that have any, `enrolment`
     the one-time code that waits for her, `claimed` the keys that she has offered with it,
-    `secret` that of her verification codes, `second_factor` whether a group of hers asks for them.
+    `secret` that of her verification codes, `second_factor` whether a group of hers asks for them,
+    `password` the hash of her password.
     """
 
     user_id: int
@@ -75,6 +76,7 @@ class Account:
     claimed: tuple[bytes, ...] = ()
     secret: str = field(default="", repr=False)
     second_factor: bool = False
+    password: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,9 @@ worker speaks first with `Hello`; the broker answers `Welcome`, then pushes ever
 socket carries `Sign` and its answer alone, because the worker blocks on it within a key exchange.
 
 A connection lives so: `Connection` hands its socket over; `Sign` (the first one fixes the session id
-of RFC 4253 section 7.2); `Evidence` or `Code`, each answered by `Ticket`, `More` or `Refused`; then
-`Enter`, `Begin`, `Opened` and `Closed`, each with the ticket; `Gone` at its end. The broker believes
-nothing that it can check.
+of RFC 4253 section 7.2); `Evidence`, `Code` or `Password`, each answered by `Ticket`, `More` or
+`Refused`; then `Enter`, `Begin`, `Opened` and `Closed`, each with the ticket; `Gone` at its end. The
+broker believes nothing that it can check.
 
 Owns the messages and how many descriptors each carries. Must not know sockets or asyncssh.
 """
@@ -19,7 +19,7 @@ from typing import Any
 
 from gateway.messages import MessageError, decode
 
-VERSION = 6
+VERSION = 7
 MOST_OFFERED = 8
 DESCRIPTORS_A_SET = 6
 """Three pipes, each as read end, write end: stdin, stdout, stderr."""
@@ -36,12 +36,13 @@ class Hello:
 
 @dataclass(frozen=True)
 class Welcome:
-    """Broker: the public host keys (blobs of RFC 4253 section 6.6) and what to run as."""
+    """Broker: the public host keys (blobs of RFC 4253 section 6.6), what to run as, and how people log in."""
 
     version: int
     host_keys: tuple[bytes, ...]
     uid: int
     gid: int
+    passwords: bool
 
 
 @dataclass(frozen=True)
@@ -115,6 +116,15 @@ class Code:
     user: str
     code: str
     offered: tuple[bytes, ...]
+
+
+@dataclass(frozen=True)
+class Password:
+    """Worker: `user` has given this password."""
+
+    connection: str
+    user: str
+    password: str
 
 
 @dataclass(frozen=True)
@@ -246,28 +256,11 @@ class End:
     message: str
 
 
-FROM_WORKER = {
-    kind.__name__: kind for kind in (Hello, Evidence, Code, Enter, Pipes, Begin, Opened, Closed, Gone)
-}
-FROM_BROKER = {
-    kind.__name__: kind
-    for kind in (
-        Welcome,
-        Account,
-        AccountGone,
-        Authorities,
-        Connection,
-        More,
-        Ticket,
-        Refused,
-        Progress,
-        Entered,
-        Failed,
-        Piped,
-        Begun,
-        End,
-    )
-}
+_SAID = (Hello, Evidence, Code, Password, Enter, Pipes, Begin, Opened, Closed, Gone)
+_TOLD = (Welcome, Account, AccountGone, Authorities, Connection, More, Ticket, Refused, Progress, End)
+_ANSWERED = (Entered, Failed, Piped, Begun)
+FROM_WORKER = {kind.__name__: kind for kind in _SAID}
+FROM_BROKER = {kind.__name__: kind for kind in (*_TOLD, *_ANSWERED)}
 SIGNING = {kind.__name__: kind for kind in (Sign, Signature)}
 
 

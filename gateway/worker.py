@@ -117,6 +117,7 @@ def main() -> None:
         raise SystemExit("the broker speaks another version")
     built = options.build(remote_keys(welcome.host_keys, Signer(sign)), Owner)
     brokerage = Brokerage(talk)
+    brokerage.passwords = welcome.passwords
     drop(welcome.uid, welcome.gid)
     uvloop.run(_serve(brokerage, built))
 

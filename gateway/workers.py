@@ -220,7 +220,8 @@ class Workers:
     def _greet(self, worker: Worker, hello: object) -> None:
         if not isinstance(hello, verbs.Hello) or hello.version != verbs.VERSION or hello.connections:
             raise MessageError("a worker must begin with a hello of this version")
-        worker.send(verbs.Welcome(verbs.VERSION, self._keys.public(), self._uid, self._gid))
+        takes = self._reception.admission.matches is not None
+        worker.send(verbs.Welcome(verbs.VERSION, self._keys.public(), self._uid, self._gid, takes))
         self._push_to(worker, list(self._reception.accounts.values()), [])
         worker.send(self._authorities())
         worker.ready = True

@@ -50,6 +50,26 @@ class SecondFactors(Groups):
                 self._event(now, actor, "group totp", group, {"totp": not ask}, {"totp": ask})
             return changed > 0
 
+    def set_password(self, name: str, kept: str, actor: str, now: datetime) -> None:
+        """Let her in by a password of which `kept` is the hash. Raises NOT_FOUND."""
+        with self._db.write():
+            user_id = self._user(name).id
+            self._db.change("delete from password where user_id = ?", user_id)
+            self._db.insert("password", {"user_id": user_id, "hash": kept, "set_at": stamp(now)})
+            self._event(now, actor, "user password", name, after={"password": True})
+
+    def drop_password(self, name: str, actor: str, now: datetime) -> bool:
+        """Let her in by no password any more; False when she had none. Raises NOT_FOUND."""
+        with self._db.write():
+            dropped = self._db.change("delete from password where user_id = ?", self._user(name).id)
+            if dropped:
+                self._event(now, actor, "user password", name, after={"password": False})
+            return dropped > 0
+
+    def passwords(self) -> dict[int, str]:
+        """Who has a password, and its hash."""
+        return {row["user_id"]: row["hash"] for row in self._db.rows("select user_id, hash from password")}
+
     def secrets(self) -> dict[int, str]:
         """Who has a secret, and which."""
         return {row["user_id"]: row["secret"] for row in self._db.rows("select user_id, secret from totp")}

@@ -49,3 +49,16 @@ def m014_second_factors(db: Database) -> None:
         "alter table user_group add column second_factor integer not null default 0"
         " check (second_factor in (0, 1))"
     )
+
+
+@migrations()
+def m015_passwords(db: Database) -> None:
+    """Hashes of passwords."""
+    db.execute(
+        """
+        create table password (
+            user_id integer primary key references user(id),
+            hash text not null,
+            set_at text not null
+        ) strict"""
+    )

@@ -133,6 +133,7 @@ class Users(Enrolments, SecondFactors):
         self._db.change("delete from key where user_id = ?", user.id)
         self._db.change("delete from enrolment where user_id = ?", user.id)
         self._db.change("delete from totp where user_id = ?", user.id)
+        self._db.change("delete from password where user_id = ?", user.id)
         self._db.change("delete from member where user_id = ?", user.id)
         self._event(now, actor, "user remove", user.name, {"id": user.id, "enabled": user.enabled})
 
@@ -165,7 +166,7 @@ class Users(Enrolments, SecondFactors):
                 if row["options"]:
                     options.setdefault(row["user_id"], {})[row["blob"]] = KeyOptions.parse(row["options"])
             enrolments, claimed = self.enrolments(), self.claimed()
-            secrets, asked = self.secrets(), self.asked_for_codes()
+            secrets, asked, passwords = self.secrets(), self.asked_for_codes(), self.passwords()
             users = self.users()
             most = self._values_of("sessions", [user.id for user in users])
         return [
@@ -180,6 +181,7 @@ class Users(Enrolments, SecondFactors):
                 claimed.get(each.id, ()),
                 secrets.get(each.id, ""),
                 each.id in asked,
+                passwords.get(each.id, ""),
             )
             for each in users
         ]

@@ -24,6 +24,7 @@ class Brokerage:
 
     def __init__(self, sock: socket.socket) -> None:
         self.accounts: dict[str, frozenset[bytes]] = {}
+        self.passwords = False
         self.authorities: frozenset[bytes] = frozenset()
         self.arrived: Callable[[str, socket.socket], None]
         self.ended: Callable[[str, str | None, str], None]
@@ -38,7 +39,7 @@ class Brokerage:
         """Start to read on the running loop; `lost` is called when the broker is gone."""
         self._line = wire.PacketSocket(self._sock, self._received, self._gone)
 
-    def authenticate(self, evidence: verbs.Evidence | verbs.Code) -> asyncio.Future[Verdict]:
+    def authenticate(self, evidence: verbs.Evidence | verbs.Code | verbs.Password) -> asyncio.Future[Verdict]:
         """The ticket, or that more is wanted; else the PlatformError that the broker names."""
         ticket: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
         self._tickets[evidence.connection] = ticket

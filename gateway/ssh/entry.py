@@ -14,7 +14,7 @@ from gateway.errors import PlatformError
 from gateway.ports import PipeSource, Progress, Runner
 from gateway.ssh.brokerage import Brokerage
 from gateway.ssh.tasks import Tasks
-from gateway.verbs import Code, Evidence, More
+from gateway.verbs import Code, Evidence, More, Password
 
 REASON_WITHIN = 2.0
 """Seconds for the broker to say why a runner's line ended, before the person is told something general."""
@@ -38,7 +38,12 @@ class Entry:
         self._lock = asyncio.Lock()
         self._left = False
 
-    async def authenticated(self, evidence: Evidence | Code) -> tuple[str, ...] | None:
+    @property
+    def passwords(self) -> bool:
+        """Whether this gateway takes passwords."""
+        return self._brokerage.passwords
+
+    async def authenticated(self, evidence: Evidence | Code | Password) -> tuple[str, ...] | None:
         """Have the broker judge the evidence, and keep its ticket: what it permits, or None: more is wanted.
 
         Raises PlatformError when the evidence is refused.

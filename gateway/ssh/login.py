@@ -53,7 +53,7 @@ class Login(Transport):
         self.entry = entry
         self._keys = keys
         self._authorities = authorities
-        self._evidence: verbs.Evidence | verbs.Code | None = None
+        self._evidence: verbs.Evidence | verbs.Code | verbs.Password | None = None
         self._offered: list[bytes] = []
         self._code_of: str | None = None
         self._tries = 0
@@ -139,11 +139,23 @@ class Login(Transport):
         """For every name alike, so that nobody can tell who has a code to type."""
         return True
 
+    def password_auth_supported(self) -> bool:
+        """For every name alike, where the config says so."""
+        return self.entry.passwords and not self._verifying
+
+    async def validate_password(self, username: str, password: str) -> bool:
+        """Take the password to the broker. Never suspends."""
+        if len(password) > LONGEST_CODE:
+            return False
+        self._evidence = verbs.Password(self.id, username, password)
+        return True
+
     async def get_kbdint_challenge(self, username: str, lang: str, submethods: str) -> Challenge:
         """The question, which is the same for every name of which no key is proven."""
         if self._verifying:
             return "", "", "", (("Verification code: ", False),)
-        return "", ENROLMENT, "", (("One-time code: ", False),)
+        asked = "Password or one-time code: " if self.entry.passwords else "One-time code: "
+        return "", ENROLMENT, "", ((asked, False),)
 
     async def validate_kbdint_response(self, username: str, responses: Sequence[str]) -> bool:
         """Take the answer to the broker. Never suspends."""

@@ -13,6 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pyotp
 
+from tests.stories.conftest import a_house, ended
 from tests.support.askpass import answering
 from tests.support.certificates import make
 from tests.support.house import House, Person, wait_for
@@ -83,3 +84,22 @@ def test_an_authority_lets_in_and_its_revocation_ends_the_session(home: House) -
         assert session.returncode == 255
         assert b"gpu-gateway: The certificate that you logged in with was revoked." in stderr
     assert b"Permission denied" in erin.ssh("true").stderr
+
+
+def test_a_password_where_the_config_takes_them(base_image: str) -> None:
+    """`[auth] passwords = true`: hers lets her in without a key."""
+    house = a_house(base_image, settings="[auth]\npasswords = true\n")
+    try:
+        house.start()
+        fred = house.person("fred")
+        house.admin("user", "add", "fred")
+        before = len(house.events())
+        assert "off" not in house.admin("user", "password", "fred", stdin="correct horse 1\n").stdout
+        wait_for(lambda: house.heard_of("fred", before), "the password in the gateway")
+        assert _asked(fred, "correct horse 2").returncode == 255
+        assert _asked(fred, "correct horse 1").stdout == b"in\n"
+        (event,) = [event for event in house.events() if event["event"] == "login"]
+        assert (event["user"], event["key"]) == ("fred", "password")
+        assert "correct horse" not in house.log.read_text()
+    finally:
+        ended(house)

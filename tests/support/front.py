@@ -29,6 +29,7 @@ from gateway.errors import PlatformError
 from gateway.evidence import proves
 from gateway.hostkeys import HostKeys
 from gateway.main import accept
+from gateway.passwords import matches
 from gateway.ports import Progress
 from gateway.reception import Reception
 from gateway.runner.link import RunnerSocket
@@ -142,7 +143,9 @@ def interpreter(folder: Path, log: Path) -> Path:
 
 
 @asynccontextmanager
-async def front(folder: Path, monkeypatch: Any, count: int = 1) -> AsyncIterator[Front]:
+async def front(
+    folder: Path, monkeypatch: Any, count: int = 1, takes_passwords: bool = False
+) -> AsyncIterator[Front]:
     """A front that listens on a port of its own, put away afterwards."""
     log = folder / "workers.log"
     log.touch()
@@ -156,6 +159,7 @@ async def front(folder: Path, monkeypatch: Any, count: int = 1) -> AsyncIterator
     try:
         async with asyncio.TaskGroup() as group:
             admission = Admission(connections, desk, step_of, group, _now)
+            admission.matches = matches if takes_passwords else None
             reception = Reception(cast(Broker, behind), connections, pipes.make, admission, group, _now)
             workers = Workers(count, (WORKER_ID, WORKER_ID), keys, connections, reception)
             tasks = [group.create_task(work) for work in (workers.run(), accept(listener, workers))]

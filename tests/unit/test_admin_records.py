@@ -18,6 +18,7 @@ from admin.output import printable
 from gateway.certificates import Trust
 from gateway.devices import DeviceRequest
 from gateway.onetime import digest_of, opens
+from gateway.passwords import matches
 from gateway.sqlite.store import Store
 from tests.support.stores import NOW, add_people, gpu, key_line, open_store
 
@@ -225,6 +226,22 @@ def test_verification_codes(gpuadmin: Gpuadmin, store: Store) -> None:
     refused(gpuadmin("group", "totp", "speech", "on"), 1, "no group")
     told = "".join(str(dict(row)) for row in store._db.rows("select before, after from event"))
     assert account.secret not in told
+
+
+def test_passwords(gpuadmin: Gpuadmin, store: Store, tmp_path: Path) -> None:
+    add_people(store, "alice")
+    said = done(gpuadmin("user", "password", "alice", stdin="correct horse 1\n"))
+    assert "passwords are off until" in said
+    (account,) = store.accounts()
+    assert matches(account.password, "correct horse 1")
+    assert account.password not in repr(account)
+    kept = b"".join(path.read_bytes() for path in (tmp_path / "state").rglob("*") if path.is_file())
+    assert b"correct horse" not in kept
+    refused(gpuadmin("user", "password", "alice", stdin="short\n"), 2, "12 to 256")
+    refused(gpuadmin("user", "password", "nobody-here", stdin="correct horse 1\n"), 1, "There is no user")
+    done(gpuadmin("user", "password", "alice", "--off"))
+    assert "had no password" in done(gpuadmin("user", "password", "alice", "--off"))
+    assert store.accounts()[0].password == ""
 
 
 def test_a_grant_and_what_lists_it(gpuadmin: Gpuadmin, store: Store) -> None:

@@ -21,6 +21,7 @@ TEXT = st.text(
 )
 VALUES: dict[Any, st.SearchStrategy[Any]] = {
     int: st.integers(),
+    bool: st.booleans(),
     str: TEXT,
     bytes: st.binary(max_size=200),
     str | None: st.none() | TEXT,
