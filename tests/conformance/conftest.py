@@ -26,7 +26,8 @@ tar -chf - -C /usr/sbin sshd $(ldd /usr/sbin/sshd | sed -n 's,.*=> \(.*\)/\([^/]
 @pytest.fixture(scope="session")
 def oracle_side(oracle_image: str) -> Iterator[Side]:
     """OpenSSH's sshd. Without it nothing here passes."""
-    with closing(Oracle(oracle_image)) as oracle:
+    # Without it sshd gives up on X11 where a container has no ::1.
+    with closing(Oracle(oracle_image, config="AddressFamily inet\n")) as oracle:
         folder = oracle.folder
         with (folder / "sshd.tar").open("wb") as packed:
             subprocess.run(["docker", "exec", oracle.name, "sh", "-c", _PACK], stdout=packed, check=True)

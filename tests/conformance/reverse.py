@@ -148,4 +148,14 @@ print(s.makefile().read())'"; quit
         """,
         shows="0\nsame\n0\nsame\n0\nsame\n1\n",
     ),
+    Case(
+        "52 windows of programs inside",
+        r"""
+        export DISPLAY=:5252; look='echo $DISPLAY | sed "s/:[0-9]*/:N/"
+            xauth list $DISPLAY | tr -s " " | cut -d" " -f2; stat -c "%a %U" ~/.Xauthority'
+        ssh -Y gw "$look" 2>/dev/null; ssh -x gw 'echo [$DISPLAY]'
+        ssh -Y -tt gw 'test -n "$DISPLAY"; echo $?' 2>/dev/null
+        """,
+        shows=r"localhost:N.0\nMIT-MAGIC-COOKIE-1\n600 alice\n\[\]\n0",
+    ),
 ]
