@@ -135,6 +135,25 @@ async def test_a_worker_that_hangs_up_is_ended(trial: Trial) -> None:
     assert await trial.ended()
 
 
+async def test_who_comes_is_carried_by_the_worker_with_the_fewest(trial: Trial) -> None:
+    trial.talk.send(HELLO)
+    await trial.workers.ready()
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        other = Worker(trial.worker.process, ours, theirs)
+        other.ready = True
+        trial.workers._workers.append(other)
+        connections = trial.workers._connections
+        for number in range(4):
+            trial.workers.hand_over(socket.socket(), f"192.0.2.1:{number}")
+        assert [len(connections.of_worker(each)) for each in (trial.worker, other)] == [2, 2]
+        for each in connections.of_worker(other):
+            connections.leave(other, each.id)
+        trial.workers.hand_over(socket.socket(), "192.0.2.1:4")
+        trial.workers.hand_over(socket.socket(), "192.0.2.1:5")
+        assert [len(connections.of_worker(each)) for each in (trial.worker, other)] == [2, 2]
+
+
 async def test_nobody_is_handed_to_a_worker_that_is_not_ready(trial: Trial) -> None:
     ready = asyncio.create_task(trial.workers.ready())
     ours, theirs = socket.socketpair()
