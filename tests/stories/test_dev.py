@@ -42,7 +42,7 @@ class Checkout:
     def dev(self, *words: str) -> subprocess.CompletedProcess[str]:
         """`./dev WORDS`."""
         return subprocess.run(
-            [ROOT / "dev", *words], env=self.environment, capture_output=True, text=True, timeout=360
+            [ROOT / "dev", *words], env=self.environment, capture_output=True, text=True, timeout=1200
         )
 
     def up(self, *words: str) -> subprocess.CompletedProcess[str]:
