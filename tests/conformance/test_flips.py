@@ -1,0 +1,110 @@
+"""The suite sees it when the gateway answers otherwise: one line of it is changed, one case fails."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.conformance.case import Case, Side
+from tests.conformance.test_conformance import CASES
+from tests.stories.conftest import a_house, ended
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True)
+class Flip:
+    """In `file`, `old` becomes `new`; at least the case named `case` must tell."""
+
+    case: str
+    file: str
+    old: str
+    new: str
+
+
+FLIPS = [
+    Flip(
+        "1 exit statuses", "ssh/session.py", "self._channel.exit(ended.status if", "self._channel.exit(0 if"
+    ),
+    Flip("2 a program that is killed", "ssh/session.py", "if ended.signal is not None:", "if False:"),
+    Flip("3 stdout and stderr apart", "ssh/session.py", "self._channel, STDERR))", "self._channel))"),
+    Flip(
+        "4 the end of input is not the end",
+        "ssh/pump.py",
+        "            if not self._waiting:\n                self._at_end()",
+        "            return",
+    ),
+    Flip("8 a reader that has seen enough", "ssh/options.py", '"OpenSSH_9.9 gpu-gateway"', '"gpugw_1"'),
+    Flip(
+        "14 a command that is not UTF-8",
+        "ssh/channels.py",
+        "self.command = packet.get_string()",
+        'self.command = packet.get_string().decode("utf-8", "replace").encode()',
+    ),
+    Flip("15 a shell without a terminal", "runner/inside/program.py", '["-" + name]', "[name]"),
+    Flip("22 which variables arrive", "ssh/channels.py", "LANG|LC_", "LANG|XX_"),
+    Flip("39 this machine's own loopback is not reached", "runner/refusals.py", "Connection refused", "No"),
+    Flip(
+        "41 a server that speaks first loses no byte",
+        "ssh/pump.py",
+        "os.read(self._fd, CHUNK)",
+        "os.read(self._fd, CHUNK)[1:]",
+    ),
+    Flip(
+        "21 a terminal is hung up, two levels deep",
+        "runner/inside/executions.py",
+        "self._terminal.hang_up()",
+        "pass",
+    ),
+    Flip("a ~/.hushlogin", "runner/inside/executions.py", '".hushlogin"', '".nothing"'),
+]
+
+
+@pytest.fixture
+def flipped(
+    request: pytest.FixtureRequest, tmp_path: Path, base_image: str, oracle_side: Side
+) -> Iterator[Side]:
+    """A gateway of a copy of the product in which one line is another."""
+    flip: Flip = request.param
+    copy = tmp_path / "product"
+    shutil.copytree(ROOT / "gateway", copy / "gateway", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "admin", copy / "admin", ignore=shutil.ignore_patterns("__pycache__"))
+    for folder in (tmp_path.parent.parent, tmp_path.parent, tmp_path):
+        folder.chmod(0o755)
+    file = copy / "gateway" / flip.file
+    text = file.read_text()
+    assert flip.old in text, f"{flip.file} does not hold {flip.old!r} any more"
+    file.write_text(text.replace(flip.old, flip.new, 1))
+    house = a_house(base_image)
+    house.launcher = ("env", "-C", str(copy))
+    try:
+        house.start()
+        alice = house.add("alice")
+        alice.ssh("true")
+        keys = (alice.folder / "id", alice.folder / "known_hosts")
+        side = Side("flipped", alice.config, "127.0.0.1", house.port, *keys, oracle_side.sshd)
+        side.prepare()
+        yield side
+    finally:
+        ended(house)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(
+    ("flipped", "flip"), [(flip, flip) for flip in FLIPS], indirect=["flipped"], ids=lambda each: each.case
+)
+def test_a_flipped_answer_is_seen(flip: Flip, flipped: Side, oracle_side: Side) -> None:
+    case: Case = next(case for case in CASES if case.name == flip.case)
+    try:
+        ours = flipped.answer(case)
+    except (AssertionError, OSError, subprocess.SubprocessError):
+        return
+    theirs = oracle_side.answer(case)
+    assert not (re.search(case.ours, ours) if case.ours else ours == theirs)
