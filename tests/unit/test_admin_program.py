@@ -76,8 +76,9 @@ def test_the_verbs_are_those_of_this_version() -> None:
         group add;group list;group remove;group join;group leave;quota set;quota show;image list;image build;
         image add;image pin;workspace list;
         workspace show;workspace start;workspace stop;workspace hand-over;workspace remove;
-        workspace recreate;session list;session kill;key add;key list;key remove;user add;user list;user show;
-        user disable;user enable;user remove""".replace("\n", "")
+        workspace recreate;session list;session kill;key add;key list;key remove;key rotate;ca add;ca list;
+        ca remove;ca revoke;user add;user list;user show;user disable;user enable;user remove;user enrol;
+        user password;user totp;group totp""".replace("\n", "")
         .replace("  ", "")
         .split(";")
     )
