@@ -8,9 +8,9 @@ Follow one login::
     main.py            the broker process: listens, starts the workers, keeps house (overseer.py)
     workers.py         hands the accepted socket to the least loaded worker process
     worker.py          a worker's life: everything built, privileges given up (privileges.py), then SSH
-    ssh/connection.py  who is this? - answered from a snapshot, then proven to the broker (verbs.py)
+    ssh/login.py       who is this? - answered from a snapshot, then proven to the broker (verbs.py)
     admission.py       the broker checks the evidence itself (connections.py, evidence.py) and gives a ticket
-    ssh/entry.py       the first channel asks to enter with that ticket
+    ssh/entry.py       the first channel (ssh/connection.py) asks to enter with that ticket
     broker.py          has the container made or kept (entering.py decides), one room a workspace
     docker/backend.py  makes it: network, firewall, template, GPUs
     runner/link.py     the runner inside dials in, and is given one socket for this connection
