@@ -9,13 +9,13 @@ import tomllib
 from contextlib import closing
 from pathlib import Path
 
-import click
 import pytest
 
 from admin.main import cli as gpuadmin
 from gateway import config
 from gateway.main import main as gateway
 from tests.conftest import ROOT
+from tests.support.command_lines import parse
 from tests.support.stores import add_people, open_store
 
 TEXT = "\n".join((ROOT / "docs" / name).read_text() for name in ("authentication.md", "operations.md"))
@@ -25,19 +25,6 @@ PROSE = re.sub(r"```.*?```", "", TEXT, flags=re.DOTALL)
 INLINE = [" ".join(code.split()) for code in re.findall(r"`([^`]+)`", PROSE)]
 PROGRAMS = {"gpuadmin": gpuadmin, ".venv/bin/gpuadmin": gpuadmin, "gpu-gateway": gateway}
 OURS = sorted({line for line in [*LINES, *INLINE] if line.partition(" ")[0] in PROGRAMS and " " in line})
-
-
-def parse(command: click.Command, words: list[str], parent: click.Context | None = None) -> None:
-    """Have click parse a command line to its end without running it. Raises click's UsageError."""
-    if "--help" in words:
-        words = [word for word in words if word != "--help"]
-        if not isinstance(command, click.Group):
-            return
-    with command.make_context(command.name or "", list(words), parent=parent) as context:
-        if isinstance(command, click.Group):
-            _, found, left = command.resolve_command(context, [*context._protected_args, *context.args])
-            assert found is not None
-            parse(found, left, context)
 
 
 @pytest.mark.parametrize("line", OURS)
