@@ -212,7 +212,7 @@ def test_sizes_have_limits_on_both_ways() -> None:
     for header, blob in (
         (start(), b"x" * (COMMAND_LIMIT + 1)),
         (start(), b"\0"),
-        (b" " * HEADER_LIMIT + b"{}", b""),
+        (b" " * HEADER_LIMIT + json.dumps(start()).encode(), b""),
     ):
         with pytest.raises(ProtocolError):
             codec.decode(frame(header, blob), None, ALL)
