@@ -149,3 +149,8 @@ def test_up_refuses_a_count_of_gpus_that_cannot_be(checkout: Checkout, count: st
 def test_run_gives_a_command_the_environment(checkout: Checkout) -> None:
     done = checkout.dev("run", "sh", "-c", "echo $GPU_GATEWAY_STATE; command -v gpuadmin")
     assert done.stdout.splitlines() == [str(checkout.state), str(ROOT / ".venv" / "bin" / "gpuadmin")]
+    # Where nobody names one, it is the checkout's, and the command is told. Nothing is made there.
+    unnamed = {name: value for name, value in checkout.environment.items() if name != "GPU_GATEWAY_STATE"}
+    words = [ROOT / "dev", "run", "sh", "-c", "echo $GPU_GATEWAY_STATE"]
+    told = subprocess.run(words, env=unnamed, capture_output=True, text=True, timeout=60)
+    assert told.stdout.splitlines() == [str(ROOT / ".state")]
