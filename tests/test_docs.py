@@ -11,6 +11,7 @@ import click
 import pytest
 
 from admin.main import cli as gpuadmin
+from gateway.config import parse_listen
 from gateway.main import main as gateway
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -51,6 +52,18 @@ def test_the_readme_calls_only_commands_that_exist() -> None:
     assert called
     for words in called:
         assert words in COMMANDS or words.rsplit(" ", 1)[0] in COMMANDS, words
+
+
+def test_the_readme_has_three_ways_to_port_22() -> None:
+    section = (ROOT / "README.md").read_text().partition("## Port 22\n")[2].partition("\n## ")[0]
+    assert len(re.findall(r"^\d\. \*\*", section, re.MULTILINE)) == 3
+    addresses = re.findall(r"--listen ([\d.:]+\d)", section)
+    assert [parse_listen(address).port for address in addresses] == [22, 22]
+
+
+def test_the_licence_and_the_changes_are_there() -> None:
+    assert "Apache License\n                           Version 2.0" in (ROOT / "LICENSE").read_text()
+    assert re.search(r"^- \S", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
 
 
 @pytest.mark.parametrize("words", [[], ["nothing"], ["up", "--listen"], ["up", "--nothing", "1"], ["run"]])

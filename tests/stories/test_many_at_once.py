@@ -48,3 +48,13 @@ def test_a_cold_start_shows_progress_on_stderr_alone(new_house: Callable[[], Hou
     assert (cold.stdout, warm.stdout) == (b"out\n", b"out\n")
     assert b"gpu-gateway: starting your container\n" in cold.stderr
     assert warm.stderr == b""
+
+
+def test_nothing_is_started_for_somebody_who_is_not_let_in(new_house: Callable[[], House]) -> None:
+    """A start that her attempt had begun would be done by the end of the one that follows it."""
+    house = new_house()
+    alice, _, stranger = house.add("alice"), house.add("bob"), house.person("bob")
+    assert stranger.ssh("true").returncode == 255
+    assert alice.ssh("true").returncode == 0
+    assert len(house.containers()) == 1
+    assert [event["user"] for event in house.events() if event["event"] == "container_started"] == [1]
