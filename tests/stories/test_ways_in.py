@@ -31,10 +31,13 @@ def _asked(person: Person, *answers: str) -> subprocess.CompletedProcess[bytes]:
     )
 
 
-def _told(home: House, name: str, *words: str) -> str:
-    """What gpuadmin says of a change of this user's, when the gateway has heard of it."""
+def _told(home: House, name: str, *words: str, stdin: str = "") -> str:
+    """What gpuadmin says of a change of this user's, when the gateway has heard of it.
+
+    Each change by this: the word of one that nobody waited for would be taken for the next one's.
+    """
     before = len(home.events())
-    said = home.admin(*words).stdout
+    said = home.admin(*words, stdin=stdin).stdout
     wait_for(lambda: home.heard_of(name, before), "the change in the gateway")
     return said
 
@@ -42,7 +45,7 @@ def _told(home: House, name: str, *words: str) -> str:
 def test_a_one_time_code_then_a_key_then_a_second_factor(home: House) -> None:
     """Enrolled by a code, in by the key that it registered, then asked for a verification code as well."""
     dora = home.person("dora")
-    home.admin("user", "add", "dora")
+    _told(home, "dora", "user", "add", "dora")
     code = _told(home, "dora", "user", "enrol", "dora", "--for", "1h").splitlines()[0]
     first = _asked(dora, code)
     assert first.returncode == 255
@@ -92,10 +95,9 @@ def test_a_password_where_the_config_takes_them(base_image: str) -> None:
     try:
         house.start()
         fred = house.person("fred")
-        house.admin("user", "add", "fred")
-        before = len(house.events())
-        assert "off" not in house.admin("user", "password", "fred", stdin="correct horse 1\n").stdout
-        wait_for(lambda: house.heard_of("fred", before), "the password in the gateway")
+        _told(house, "fred", "user", "add", "fred")
+        said = _told(house, "fred", "user", "password", "fred", stdin="correct horse 1\n")
+        assert "off" not in said
         assert _asked(fred, "correct horse 2").returncode == 255
         assert _asked(fred, "correct horse 1").stdout == b"in\n"
         (event,) = [event for event in house.events() if event["event"] == "login"]
