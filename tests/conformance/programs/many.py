@@ -12,8 +12,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 def connected():
     peer = socket.socket(socket.AF_UNIX)
-    peer.settimeout(90)
+    # Before there is a limit: with one, a full queue of the listener is an error and nothing to wait for.
     peer.connect(sys.argv[1])
+    peer.settimeout(90)
     return peer
 
 
