@@ -173,9 +173,10 @@ class House:
         remove_all(self.instance, self.environment.get("DOCKER_HOST"))
 
     def events(self) -> list[dict[str, Any]]:
-        """What the gateway logged; lines that are not its own JSON are left out."""
+        """What the gateway logged; lines that are not its own JSON, or not whole yet, are left out."""
         text = self.log.read_text(errors="replace") if self.log.exists() else ""
-        return [json.loads(line) for line in text.splitlines() if line.startswith("{")]
+        whole = text[: text.rfind("\n") + 1]
+        return [json.loads(line) for line in whole.splitlines() if line.startswith("{")]
 
     def admin(self, *words: str, stdin: str = "", status: int | None = 0) -> subprocess.CompletedProcess[str]:
         """`gpuadmin WORDS`; `status` is asserted unless it is None."""
