@@ -1,7 +1,6 @@
 """Rows of many people at once: two hundred logins, five hundred idle connections, a keystroke in a crowd.
 
-Owns the clients. Memory is counted as the proportional set size of every process of a side
-(/proc/PID/smaps_rollup, proc(5)).
+Owns what each crowd does. Memory is that of every process of a side.
 """
 
 from __future__ import annotations
@@ -19,6 +18,11 @@ import asyncssh
 from tests.bench.figures import Row, percentile
 from tests.bench.sides import LONGEST, Side, Sides
 from tests.bench.timing import in_turn
+from tests.support.census import memory as memory_of
+from tests.support.crowd import AT_ONCE, enrol, leave, log_in
+from tests.support.house import Person
+
+Account = tuple[str, int, str, Path]
 
 LOGINS = 200
 IDLE = 500
@@ -31,7 +35,7 @@ BUSY = 4
 def logins(sides: Sides) -> list[Row]:
     """Two hundred clients at once; whoever is refused is told beneath the table."""
     failed: dict[str, list[int]] = {"gateway": [], "sshd": []}
-    ours = [sides.house.people[name].config for name in _people(sides)]
+    ours = [person.config for person in _people(sides)]
     theirs = [sides.theirs.config]
 
     def crowd(side: Side, configs: Sequence[Path]) -> None:
@@ -53,13 +57,13 @@ def logins(sides: Sides) -> list[Row]:
 
 def memory(sides: Sides) -> list[Row]:
     """KiB a connection, all processes of a side counted, with five hundred idle ones."""
-    names = _people(sides)
-    keys = [sides.house.people[name].folder / "id" for name in names]
-    ours = [("127.0.0.1", sides.house.port, name, key) for name, key in zip(names, keys, strict=True)]
+    ours = [("127.0.0.1", person.house.port, person.name, person.folder / "id") for person in _people(sides)]
     theirs = [(sides.oracle.address, 22, "alice", sides.oracle.folder / "id")]
-    gateway = asyncio.run(_idle(ours, lambda: _family(_gateway_pid(sides))))
-    sshd = asyncio.run(_idle(theirs, lambda: _family(_container_pid(sides))))
-    return [Row("memory of an idle connection, at 500", "sshd", "KiB", (gateway,), (sshd,), 0.2)]
+    assert sides.house.process is not None
+    sshd = int(sides.house.docker("inspect", "-f", "{{.State.Pid}}", sides.oracle.name))
+    gateway = asyncio.run(_idle(ours, sides.house.process.pid))
+    other = asyncio.run(_idle(theirs, sshd))
+    return [Row("memory of an idle connection, at 500", "sshd", "KiB", (gateway,), (other,), 0.2)]
 
 
 def keystrokes(sides: Sides) -> list[Row]:
@@ -81,58 +85,31 @@ def keystrokes(sides: Sides) -> list[Row]:
     ]
 
 
-def _people(sides: Sides) -> list[str]:
+def _people(sides: Sides) -> list[Person]:
     """Enough users with warm containers."""
     names = [f"bench{number}" for number in range(PEOPLE)]
-    for name in names:
-        if name not in sides.house.people:
-            sides.house.add(name)
-            assert sides.house.people[name].ssh("true").returncode == 0
-    return names
+    if names[0] not in sides.house.people:
+        for person in enrol(sides.house, names):
+            assert person.ssh("true").returncode == 0
+    return [sides.house.people[name] for name in names]
 
 
-async def _idle(accounts: Sequence[tuple[str, int, str, Path]], size: object) -> float:
-    """KiB a connection: what `size` counts with all of them open."""
-    assert callable(size)
-    gate = asyncio.Semaphore(8)
-
-    async def connect(host: str, port: int, user: str, key: Path) -> asyncssh.SSHClientConnection:
-        async with gate:
-            return await asyncssh.connect(
-                host,
-                port,
-                username=user,
-                client_keys=[str(key)],
-                known_hosts=None,
-                config=None,
-                agent_path=None,
-            )
-
-    wanted = [accounts[number % len(accounts)] for number in range(IDLE)]
-    connections = await asyncio.gather(*(connect(*account) for account in wanted))
+async def _idle(accounts: Sequence[Account], pid: int) -> float:
+    """KiB a connection of the process `pid` and its descendants, with all connections open."""
+    connections: list[asyncssh.SSHClientConnection] = []
     try:
-        return float(size()) / IDLE
+        for start in range(0, IDLE, AT_ONCE):
+            wanted = [accounts[number % len(accounts)] for number in range(start, start + AT_ONCE)]
+            connections += await asyncio.gather(*(log_in(*account) for account in wanted))
+        return memory_of(*_family(pid)) / 1024 / IDLE
     finally:
-        for connection in connections:
-            connection.abort()
-        await asyncio.gather(*(connection.wait_closed() for connection in connections))
+        await leave(connections)
 
 
-def _gateway_pid(sides: Sides) -> int:
-    assert sides.house.process is not None
-    return sides.house.process.pid
-
-
-def _container_pid(sides: Sides) -> int:
-    return int(sides.house.docker("inspect", "-f", "{{.State.Pid}}", sides.oracle.name))
-
-
-def _family(pid: int) -> int:
-    """KiB of a process and all that descend from it."""
-    text = Path(f"/proc/{pid}/smaps_rollup").read_text()
-    own = next(int(line.split()[1]) for line in text.splitlines() if line.startswith("Pss:"))
+def _family(pid: int) -> list[int]:
+    """A process and all that descend from it."""
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return own + sum(_family(int(child)) for child in children)
+    return [pid, *(each for child in children for each in _family(int(child)))]
 
 
 @contextmanager

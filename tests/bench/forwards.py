@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from tests.bench.figures import Row
 from tests.bench.sides import Side, Sides
-from tests.bench.timing import Work, in_turn
+from tests.bench.timing import in_turn
+from tests.support.house import wait_for
+from tests.support.near import free_port, listens
 
 GIBIBYTE = 1 << 30
 SHORT = 1_000
@@ -92,29 +93,12 @@ def _forwarded(side: Side) -> Iterator[int]:
     )
     assert server.stdout is not None
     inside = int(server.stdout.readline())
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     client = subprocess.Popen(side.ssh(options=("-N", "-L", f"127.0.0.1:{port}:127.0.0.1:{inside}")))
     try:
-        _wait(lambda: _short_one(port))
+        wait_for(lambda: listens(port), "the forward")
         yield port
     finally:
         for process in (client, server):
             process.kill()
             process.wait()
-
-
-def _short_one(port: int) -> bool:
-    try:
-        with socket.create_connection(("127.0.0.1", port)) as sock:
-            sock.sendall(b"S")
-            return sock.recv(1) == b"."
-    except OSError:
-        return False
-
-
-def _wait(true: Work) -> None:
-    deadline = time.monotonic() + 30
-    while not true():
-        assert time.monotonic() < deadline, "the forward never answered"
-        time.sleep(0.02)
