@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support.docker_world import DockerWorld, image_id
+from tests.support.runner_box import RunnerBox
 
 
 @pytest.fixture
@@ -16,3 +17,11 @@ async def docker_world(base_image: str, tmp_path: Path) -> AsyncIterator[DockerW
     made = DockerWorld(image_id(base_image), tmp_path)
     yield made
     await made.close()
+
+
+@pytest.fixture(scope="module")
+def box(base_image: str) -> Iterator[RunnerBox]:
+    """One container for all of a runner's cases: each case is another broker, which the same runner dials."""
+    made = RunnerBox(base_image)
+    yield made
+    made.close()

@@ -2,58 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
-
 import pytest
 
 pytest.register_assert_rewrite("tests.contract.listener_contract")
 
 from tests.contract.listener_contract import LinkedListenerContract, ListenerContract  # noqa: E402 - rewritten first
-from tests.support.runner_box import RunnerBox  # noqa: E402
-from tests.support.runner_places import (  # noqa: E402
-    Place,
-    container_descriptors,
-    container_stream,
-    local_descriptors,
-    local_stream,
+from tests.contract.places import (  # noqa: E402
+    ContainerDescriptors,
+    ContainerStream,
+    LocalDescriptors,
+    LocalStream,
 )
 
 
-@pytest.fixture(scope="module")
-def box(base_image: str) -> Iterator[RunnerBox]:
-    """One container for all cases: each case is another broker, which the same runner dials."""
-    made = RunnerBox(base_image)
-    yield made
-    made.close()
+class TestLocalDescriptors(LocalDescriptors, LinkedListenerContract):
+    pass
 
 
-class TestLocalDescriptors(LinkedListenerContract):
-    @pytest.fixture
-    async def place(self) -> AsyncIterator[Place]:
-        place = await local_descriptors()
-        yield place
-        place.close()
+class TestLocalStream(LocalStream, ListenerContract):
+    pass
 
 
-class TestLocalStream(ListenerContract):
-    @pytest.fixture
-    async def place(self) -> AsyncIterator[Place]:
-        place = await local_stream()
-        yield place
-        place.close()
+class TestContainerDescriptors(ContainerDescriptors, LinkedListenerContract):
+    pass
 
 
-class TestContainerDescriptors(LinkedListenerContract):
-    @pytest.fixture
-    async def place(self, box: RunnerBox) -> AsyncIterator[Place]:
-        place = await container_descriptors(box)
-        yield place
-        place.close()
-
-
-class TestContainerStream(ListenerContract):
-    @pytest.fixture
-    async def place(self, box: RunnerBox) -> AsyncIterator[Place]:
-        place = await container_stream(box)
-        yield place
-        place.close()
+class TestContainerStream(ContainerStream, ListenerContract):
+    pass

@@ -2,30 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 
 import pytest
 import uvloop
 
 pytest.register_assert_rewrite("tests.contract.runner_contract")
 
-from tests.contract.runner_contract import LinkedRunnerContract, RunnerContract  # noqa: E402 - rewritten first
-from tests.support.runner_box import RunnerBox  # noqa: E402
-from tests.support.runner_places import (  # noqa: E402
-    Place,
-    container_descriptors,
-    container_stream,
-    local_descriptors,
-    local_stream,
+from tests.contract.places import (  # noqa: E402
+    ContainerDescriptors,
+    ContainerStream,
+    LocalDescriptors,
+    LocalStream,
 )
-
-
-@pytest.fixture(scope="module")
-def box(base_image: str) -> Iterator[RunnerBox]:
-    """One container for all cases: each case is another broker, which the same runner dials."""
-    made = RunnerBox(base_image)
-    yield made
-    made.close()
+from tests.contract.runner_contract import LinkedRunnerContract, RunnerContract  # noqa: E402 - rewritten first
+from tests.support.runner_places import Place, local_descriptors, local_stream  # noqa: E402
 
 
 @pytest.mark.parametrize("opened", [local_descriptors, local_stream])
@@ -45,33 +36,17 @@ def test_the_workers_side_runs_on_uvloop(opened: Callable[[], Awaitable[Place]])
     uvloop.run(all_kinds())
 
 
-class TestLocalDescriptors(LinkedRunnerContract):
-    @pytest.fixture
-    async def place(self) -> AsyncIterator[Place]:
-        place = await local_descriptors()
-        yield place
-        place.close()
+class TestLocalDescriptors(LocalDescriptors, LinkedRunnerContract):
+    pass
 
 
-class TestLocalStream(RunnerContract):
-    @pytest.fixture
-    async def place(self) -> AsyncIterator[Place]:
-        place = await local_stream()
-        yield place
-        place.close()
+class TestLocalStream(LocalStream, RunnerContract):
+    pass
 
 
-class TestContainerDescriptors(LinkedRunnerContract):
-    @pytest.fixture
-    async def place(self, box: RunnerBox) -> AsyncIterator[Place]:
-        place = await container_descriptors(box)
-        yield place
-        place.close()
+class TestContainerDescriptors(ContainerDescriptors, LinkedRunnerContract):
+    pass
 
 
-class TestContainerStream(RunnerContract):
-    @pytest.fixture
-    async def place(self, box: RunnerBox) -> AsyncIterator[Place]:
-        place = await container_stream(box)
-        yield place
-        place.close()
+class TestContainerStream(ContainerStream, RunnerContract):
+    pass
