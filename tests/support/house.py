@@ -28,7 +28,7 @@ SECONDS = 60.0
 
 _SSH_CONFIG = """\
 Host gw
-  HostName 127.0.0.1
+  HostName {host}
   Port {port}
   User {user}
   IdentityFile {key}
@@ -38,6 +38,12 @@ Host gw
   LogLevel ERROR
   BatchMode yes
 """
+
+
+def ssh_config(host: str, port: int, user: str, folder: Path) -> str:
+    """The config in which a server is `gw`, for a user whose key and known hosts lie in `folder`."""
+    key, known = folder / "id", folder / "known_hosts"
+    return _SSH_CONFIG.format(host=host, port=port, user=user, key=key, known=known)
 
 
 def wait_for(true: Callable[[], Any], what: str, seconds: float = SECONDS) -> Any:
@@ -64,8 +70,7 @@ class Person:
         """Her ssh config, for the port that the gateway listens on now."""
         path = self.folder / f"config-{self.house.port}"
         if not path.exists():
-            key, known = self.folder / "id", self.folder / "known_hosts"
-            path.write_text(_SSH_CONFIG.format(port=self.house.port, user=self.name, key=key, known=known))
+            path.write_text(ssh_config("127.0.0.1", self.house.port, self.name, self.folder))
         return path
 
     @property

@@ -13,6 +13,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from tests.support.house import ssh_config
+
 SECONDS = 60.0
 UID = 1000
 
@@ -45,19 +47,6 @@ printf '%s' "$CONFIG" > /etc/ssh/sshd_config
 exec /usr/sbin/sshd -D -e
 """
 
-_SSH_CONFIG = """\
-Host gw
-  HostName {host}
-  Port 22
-  User {user}
-  IdentityFile {key}
-  IdentitiesOnly yes
-  StrictHostKeyChecking accept-new
-  UserKnownHostsFile {known}
-  LogLevel ERROR
-  BatchMode yes
-"""
-
 
 class Oracle:
     """One running sshd with one user. `gw` is its name in her ssh config, as in a person's of the gateway."""
@@ -74,14 +63,7 @@ class Oracle:
         try:
             self.address = _output("docker", "inspect", "-f", "{{.NetworkSettings.IPAddress}}", self.name)
             self.config = self.folder / "config"
-            self.config.write_text(
-                _SSH_CONFIG.format(
-                    host=self.address,
-                    user=user,
-                    key=self.folder / "id",
-                    known=self.folder / "known_hosts",
-                )
-            )
+            self.config.write_text(ssh_config(self.address, 22, user, self.folder))
             self._wait()
         except BaseException:
             self.close()
