@@ -94,7 +94,7 @@ CASES = [
         ssh gw 'cat >c48/keys' <"$KEY.pub"
         ssh gw 'cd c48; LD_LIBRARY_PATH=$PWD exec $PWD/sshd -D -e -p 2248 -h $PWD/host -f /dev/null \
             -o ListenAddress=127.0.0.1 -o PidFile=none -o StrictModes=no -o AuthorizedKeysFile=$PWD/keys \
-            -o UsePAM=no' 2>log >/dev/null & until_ok grep -q listening log
+            -o UsePAM=no' 2>log >/dev/null & until_ok grep -qs listening log
         cat "$CONFIG" >jump
         sed 's/^Host gw/Host inner/; s/HostName .*/HostName 127.0.0.1/; s/Port .*/Port 2248/
             s,UserKnownHostsFile.*,UserKnownHostsFile ./inner,' "$CONFIG" >>jump

@@ -88,7 +88,7 @@ CASES = [
         echo 'e64: end'
 E
         mkdir c; echo unpacked >c/cli; tar -C c -czf server.tar.gz cli; : >server.tar.gz.done
-        ssh -T gw sh <script >out & until_ok grep -q destFolder out
+        ssh -T gw sh <script >out & until_ok grep -qs destFolder out
         folder=$(sed -n 's/.*destFolder==\(.*\)==/\1/p' out)
         scp -q -o ConnectTimeout=15 'server.tar.gz' 'server.tar.gz.done' 'gw':"$folder"; echo $?
         wait $!; tr -d ' ' <out
@@ -177,7 +177,7 @@ E
         r"""
         ssh -N -M -S ./m gw & until_ok test -S m; mkfifo f
         sftp -q -o ControlPath=./m -b - gw <f >open & exec 8>f; echo pwd >&8
-        until_ok grep -q Remote open
+        until_ok grep -qs Remote open
         for i in 1 2 3 4 5; do ssh -S ./m gw 'echo hello'; done; echo 'ls /etc/passwd' >&8; exec 8>&-
         wait $!; tail -1 open; ssh -q -S ./m -O exit gw
         """,

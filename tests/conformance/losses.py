@@ -6,7 +6,7 @@ from tests.conformance.case import Case
 
 # `lost OPTIONS COMMAND` starts ssh, waits until the command has said `go`, and kills the client.
 _LOST = r"""
-lost() { ssh "$@" >said 2>/dev/null </dev/null & until_ok grep -q go said; kill -9 $!; wait $! 2>/dev/null; }
+lost() { ssh "$@" >said 2>/dev/null </dev/null & until_ok grep -qs go said; kill -9 $!; wait $! 2>/dev/null; }
 there() { ssh gw "pgrep -f '$1' | wc -l"; }
 ends() { gone() { [ "$(there "$1")" = 0 ]; }; until_ok gone "$1"; }
 """
@@ -53,7 +53,7 @@ CASES = [
         "21 a reader of the input sees its end",
         r"""
         mkfifo in; ssh gw 'echo go; cat >/dev/null; echo over >over21' <in >said 2>/dev/null & pid=$!
-        exec 8>in; until_ok grep -q go said; kill -9 $pid; wait $pid 2>/dev/null
+        exec 8>in; until_ok grep -qs go said; kill -9 $pid; wait $pid 2>/dev/null
         until_ok ssh gw 'grep -q over over21'; ssh gw 'cat over21; rm over21'
         """,
         shows="over\n",

@@ -86,11 +86,11 @@ print(len(s.makefile(\"rb\").read()))"'
         "47 a port that is taken",
         _HERE
         + r"""
-        here first; master; ask forward -R 9147:127.0.0.1:$here
-        ssh -o ExitOnForwardFailure=yes -R 9147:127.0.0.1:$here gw echo no; echo $?
-        ssh -R 9147:127.0.0.1:$here gw echo yes; echo $?; quit
+        here first; master; ask forward -R 9148:127.0.0.1:$here
+        ssh -o ExitOnForwardFailure=yes -R 9148:127.0.0.1:$here gw echo no; echo $?
+        ssh -R 9148:127.0.0.1:$here gw echo yes; echo $?; quit
         """,
-        shows="255\nyes\n0\n(?s:.*)remote port forwarding failed for listen port 9147",
+        shows="255\nyes\n0\n(?s:.*)remote port forwarding failed for listen port 9148",
     ),
     Case(
         "47 taken back, twice, and what never was",
