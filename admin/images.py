@@ -13,7 +13,6 @@ from admin.call import Call, as_json, pass_call
 from admin.output import field, listing, say
 from gateway.errors import Code, PlatformError
 from gateway.images import ImageVersion, driver_fault
-from gateway.leases import State
 from gateway.names import parse_user_name
 
 INHERIT = "inherit"
@@ -192,7 +191,7 @@ def _check_driver(call: Call, image: ImageVersion, users: set[int]) -> None:
         raise PlatformError(
             Code.NOT_FOUND, f"This machine's engine has {image.ref} no more; build or pull it again."
         )
-    live = {lease.user_id for lease in call.store.held_leases() if lease.state is State.LIVE}
+    live = {lease.user_id for lease in call.store.held_leases() if lease.live}
     if held.min_driver and live & users:
         # Imported here: it loads the driver's library, which most commands do not need.
         from gateway.nvml import NvmlProbe

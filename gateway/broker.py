@@ -149,6 +149,8 @@ class Broker:
             if link is None or room.made_from != wanted:
                 link = await self._make_ready(room, workspace, spec, wanted, progress)
             waiting = room.made_from != wanted
+            if not waiting:
+                await self._show(workspace.leases)
         return link, self._greeting(workspace, waiting)
 
     def _greeting(self, workspace: Workspace, waiting: bool) -> str:
@@ -239,6 +241,12 @@ class Broker:
     async def _forget(self, user_id: int) -> None:
         await self._remove(user_id, "Your account was removed.")
         await self._backend.remove_network(user_id)
+
+    async def _show(self, leases: Iterable[Lease]) -> None:
+        """Record that her container shows what these hold."""
+        now, ids = self._now(), [lease.id for lease in leases if not lease.shown]
+        if ids:
+            await self._desk.ask(lambda store: store.shown(ids, now))
 
     async def _flag(self, leases: Iterable[Lease], problem: str | None) -> None:
         now, ids = self._now(), [lease.id for lease in leases]

@@ -1,18 +1,20 @@
 """A lease: named devices held by one workspace for a time.
 
-    live -> ending -> released
+    queued -> granted -> active -> warned -> grace -> released
 
-`live` from the grant; `ending` once it has expired or somebody ended it, while its container may
-still run; `released` when no container holds its devices any more. Only then are they free.
+`queued`: asked for, and nothing is held. `granted`: its devices are held, and the next container shows
+them; `active`: a container showed them. `warned`: its holder was told that its end is near. `grace`: it
+is over, and its container may still run. `released`: no container shows its devices any more; only then
+are they free. `_STEPS` has every way from one to another.
 
-Owns the values and the choice of devices. Must not know SQL, containers or the clock.
+Owns the values, their changes, and the choice of devices. Must not know SQL, containers or the clock.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import Enum
 
 from gateway.devices import Device, DeviceRequest
@@ -23,16 +25,58 @@ from gateway.units import format_instant
 class State(Enum):
     """Where a lease stands; drawn at the top of this module."""
 
-    LIVE = "live"
-    ENDING = "ending"
+    QUEUED = "queued"
+    GRANTED = "granted"
+    ACTIVE = "active"
+    WARNED = "warned"
+    GRACE = "grace"
     RELEASED = "released"
+
+
+class Change(Enum):
+    """What happens to a lease."""
+
+    GRANT = "grant"
+    """Devices are chosen for it."""
+    WITHDRAW = "withdraw"
+    """Nobody waits for it any more."""
+    SHOW = "show"
+    """A container that shows its devices runs."""
+    WARN = "warn"
+    """Its holder was told of its end."""
+    EXTEND = "extend"
+    """Its end was moved away."""
+    END = "end"
+    """Its time is over, or somebody ended it."""
+    FREE = "free"
+    """No container shows its devices."""
+
+
+LIVE = frozenset({State.GRANTED, State.ACTIVE, State.WARNED})
+"""The states of a lease that its holder may use."""
+HOLDING = (State.GRANTED, State.ACTIVE, State.WARNED, State.GRACE)
+"""The states of a lease that has devices."""
+
+_STEPS: Mapping[tuple[State, Change], State] = {
+    (State.QUEUED, Change.GRANT): State.GRANTED,
+    (State.QUEUED, Change.WITHDRAW): State.RELEASED,
+    (State.GRANTED, Change.SHOW): State.ACTIVE,
+    (State.GRANTED, Change.WARN): State.WARNED,
+    (State.ACTIVE, Change.WARN): State.WARNED,
+    (State.WARNED, Change.EXTEND): State.GRANTED,
+    (State.GRANTED, Change.END): State.GRACE,
+    (State.ACTIVE, Change.END): State.GRACE,
+    (State.WARNED, Change.END): State.GRACE,
+    (State.GRACE, Change.FREE): State.RELEASED,
+}
 
 
 @dataclass(frozen=True)
 class Lease:
     """Devices `devices` held by user `user_id` (called `user`) until `expires_at` (UTC, aware).
 
-    `reason` says why it is ending; `problem` says what an operator has to look at.
+    `shown` is True once a container showed them; `warned` is how long before its end its holder was last
+    told of it. `reason` says why it is over; `problem` says what an operator has to look at.
     """
 
     id: int
@@ -45,12 +89,27 @@ class Lease:
     released_at: datetime | None = None
     reason: str | None = None
     problem: str | None = None
+    shown: bool = False
+    warned: timedelta | None = None
+
+    @property
+    def live(self) -> bool:
+        """Whether its holder may use its devices."""
+        return self.state in LIVE
+
+
+def after(lease: Lease, change: Change) -> State | None:
+    """Where a change takes a lease; None when it does not concern a lease that stands where this one does."""
+    target = _STEPS.get((lease.state, change))
+    if change is Change.EXTEND and target is not None and lease.shown:
+        return State.ACTIVE
+    return target
 
 
 def choose(devices: Sequence[Device], held: Sequence[Lease], request: DeviceRequest) -> tuple[str, ...]:
     """The ids to grant, lowest node and index first: the same inventory and leases give the same answer.
 
-    `held` are all leases that hold devices, LIVE and ENDING. Raises INVALID for a request that
+    `held` are all leases that hold devices, live or in grace. Raises INVALID for a request that
     contradicts itself, NOT_FOUND for an unknown id, CONFLICT for more than the machine has, and
     NO_CAPACITY, naming who holds what until when, for one that could be met later.
     """
@@ -107,6 +166,6 @@ def _listed(names: dict[str, str], lease: Lease) -> str:
 
 
 def _until(lease: Lease) -> str:
-    if lease.state is State.ENDING:
+    if lease.state is State.GRACE:
         return "its container has stopped"
     return format_instant(lease.expires_at)

@@ -45,15 +45,15 @@ class Forget:
 
 def expired(leases: Iterable[Lease], now: datetime) -> list[Expire]:
     """The live leases whose end has come."""
-    return [Expire(lease) for lease in leases if lease.state is State.LIVE and lease.expires_at <= now]
+    return [Expire(lease) for lease in leases if lease.live and lease.expires_at <= now]
 
 
 def settle(leases: Iterable[Lease], container: Container | None) -> list[Stop | Release]:
-    """What ends one user's ENDING leases, given her container: stop it when it shows their devices.
+    """What ends one user's leases that are over, given her container: stop it when it shows their devices.
 
     `leases` are all that hold devices for that user. After a Stop, ask again.
     """
-    ending = [lease for lease in leases if lease.state is State.ENDING]
+    ending = [lease for lease in leases if lease.state is State.GRACE]
     shown = set(container.gpus) if container is not None and container.running else set()
     for lease in ending:
         if container is not None and shown.intersection(lease.devices):

@@ -17,7 +17,7 @@ from gateway.connections import Connections
 from gateway.devices import Reading
 from gateway.errors import PlatformError
 from gateway.journal import explain
-from gateway.leases import State
+from gateway.leases import HOLDING
 from gateway.metrics import Metrics, Snapshot
 from gateway.nvml import NvmlProbe
 from gateway.reception import KINDS
@@ -65,7 +65,7 @@ class Sampler:
             states = Counter(lease.state for lease in leases)
             seen = replace(
                 seen,
-                leases={state.value: states[state] for state in (State.LIVE, State.ENDING)},
+                leases={state.value: states[state] for state in HOLDING},
                 flagged=sum(lease.problem is not None for lease in leases),
                 holders={device: lease.user for lease in leases for device in lease.devices},
                 store_error=None,

@@ -40,7 +40,7 @@ class Settling:
         now = await self._timekeeper.now()
         for due in reconcile.expired(await self._held(), now):
             await self._expire(due.lease, now)
-        for user_id in {lease.user_id for lease in await self._held() if lease.state is State.ENDING}:
+        for user_id in {lease.user_id for lease in await self._held() if lease.state is State.GRACE}:
             if user_id not in self._settling:
                 self._settling[user_id] = asyncio.create_task(self._settle_reported(user_id))
         if self._settling:

@@ -80,7 +80,7 @@ class BrokerStore(Protocol):
         """Whose certificates are believed, and which of them are revoked."""
 
     def workspace(self, user_id: int) -> Workspace:
-        """What decides her container now; LIVE leases only. Raises NOT_FOUND without the user or an image."""
+        """What decides her container now; live leases only. Raises NOT_FOUND without the user or an image."""
 
     def users(self) -> list[User]:
         """Every user who is not removed."""
@@ -107,13 +107,16 @@ class BrokerStore(Protocol):
         """Record that a removed workspace's files are gone."""
 
     def held_leases(self) -> list[Lease]:
-        """Leases that still hold devices: LIVE and ENDING."""
+        """Leases that hold devices: live ones, and those in grace."""
 
     def expire(self, lease_id: int, reason: str, actor: str, now: datetime) -> None:
-        """LIVE -> ENDING with an event; anything else is left as it is."""
+        """End a live lease, with an event; anything else is left as it is."""
 
     def released(self, lease_id: int, actor: str, now: datetime) -> None:
-        """ENDING -> RELEASED with an event; its devices are free from here. Anything else stays as it is."""
+        """Free the devices of a lease in grace, with an event; anything else stays as it is."""
+
+    def shown(self, lease_ids: Sequence[int], now: datetime) -> None:
+        """A container that shows these leases' devices runs."""
 
     def flag_lease(self, lease_id: int, problem: str | None, now: datetime) -> None:
         """Set or clear what an operator has to look at."""

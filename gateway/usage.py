@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from gateway.errors import Code, PlatformError
-from gateway.leases import Lease, State
+from gateway.leases import Lease
 from gateway.quotas import Allowance
 from gateway.units import format_duration
 
@@ -33,8 +33,8 @@ def gpu_seconds(lease: Lease, since: datetime, now: datetime) -> int:
 
 
 def to_come(lease: Lease, now: datetime) -> int:
-    """GPU-seconds that a lease may still hold; none once it is ending."""
-    if lease.state is not State.LIVE:
+    """GPU-seconds that a lease may still hold; none once it is over."""
+    if not lease.live:
         return 0
     return max(0, int((lease.expires_at - now).total_seconds())) * len(lease.devices)
 

@@ -15,7 +15,8 @@ _REMEMBERED = "clock"
 _ACTOR = "gateway"
 # What still counts: leases that hold devices, and files that wait for their deletion.
 _COUNTING = (
-    ("lease", ("granted_at", "expires_at"), "released_at is null"),
+    ("lease", ("asked_at",), "released_at is null"),
+    ("lease", ("granted_at", "expires_at"), "released_at is null and granted_at is not null"),
     ("user", ("removed_at",), "removed_at is not null and purged_at is null"),
     ("removed_workspace", ("removed_at",), "purged_at is null"),
 )

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from gateway import quotas, usage
 from gateway.devices import DeviceRequest
 from gateway.errors import Code, PlatformError
-from gateway.leases import Lease, State, choose
+from gateway.leases import Change, Lease, State, after, choose
 from gateway.sqlite.database import Row
 from gateway.sqlite.devices import Devices
 from gateway.sqlite.quotas import Quotas
@@ -29,6 +29,8 @@ _LEASES = """
             (select device_id from lease_device where lease_id = lease.id order by device_id)) as devices
     from lease join user on user.id = lease.user_id
 """
+# A request that is queued, and one that was withdrawn, have no devices.
+_HOLDING = "where lease.granted_at is not null and lease.released_at is null "
 # A lease's reason is read by its holder when her container stops.
 _BY_OPERATOR = "An operator ended the lease of your GPUs."
 
@@ -72,7 +74,7 @@ class Leases(Users, Quotas, Devices, WantedRows):
         """
         with self._db.write():
             lease = self.lease(lease_id)
-            if lease.state is not State.LIVE or lease.expires_at <= now:
+            if not lease.live or lease.expires_at <= now:
                 raise PlatformError(
                     Code.CONFLICT,
                     f"Lease {lease_id} is over; grant anew with: gpuadmin allocate {lease.user} --gpus "
@@ -87,7 +89,10 @@ class Leases(Users, Quotas, Devices, WantedRows):
                 )
             self._check_hours(user, len(lease.devices), time, now)
             expires_at = stamp(lease.expires_at + time)
-            self._db.change("update lease set expires_at = ? where id = ?", expires_at, lease_id)
+            self._db.change(
+                "update lease set expires_at = ?, warned = null where id = ?", expires_at, lease_id
+            )
+            self._change(lease_id, Change.EXTEND, "Its end was moved.", actor, now)
             before: Facts = {"lease": lease_id, "expires_at": stamp(lease.expires_at)}
             after: Facts = {"lease": lease_id, "expires_at": expires_at}
             self._event(now, actor, "extend", user.name, before, after)
@@ -105,7 +110,10 @@ class Leases(Users, Quotas, Devices, WantedRows):
             "lease",
             {
                 "user_id": user_id,
-                "state": State.LIVE.value,
+                "state": State.GRANTED.value,
+                "count": len(devices),
+                "length": int((expires_at - now).total_seconds()),
+                "asked_at": stamp(now),
                 "granted_at": stamp(now),
                 "expires_at": stamp(expires_at),
             },
@@ -123,51 +131,58 @@ class Leases(Users, Quotas, Devices, WantedRows):
         return _lease_of(row)
 
     def held_leases(self) -> list[Lease]:
-        """Leases that still hold devices: LIVE and ENDING, oldest first."""
-        rows = self._db.rows(_LEASES + "where lease.released_at is null order by lease.id")
+        """Leases that hold devices: live ones and those in grace, oldest first."""
+        rows = self._db.rows(_LEASES + _HOLDING + "order by lease.id")
         return [_lease_of(row) for row in rows]
 
     def leases(self, since: datetime) -> list[Lease]:
         """Every lease that held devices at or after `since`, released or not, oldest first."""
         rows = self._db.rows(
-            _LEASES + "where lease.released_at is null or lease.released_at >= ? order by lease.id",
+            _LEASES + "where lease.granted_at is not null"
+            " and (lease.released_at is null or lease.released_at >= ?) order by lease.id",
             stamp(since),
         )
         return [_lease_of(row) for row in rows]
 
     def expire(self, lease_id: int, reason: str, actor: str, now: datetime) -> None:
-        """LIVE -> ENDING with an event; anything else is left as it is."""
+        """End a live lease, with an event; anything else is left as it is."""
         with self._db.write():
-            changed = self._db.change(
-                "update lease set state = 'ending', reason = ? where id = ? and state = 'live'",
-                reason,
-                lease_id,
-            )
-            if changed:
-                self._moved(lease_id, State.LIVE, State.ENDING, reason, actor, now)
+            if self._change(lease_id, Change.END, reason, actor, now):
+                self._db.change("update lease set reason = ? where id = ?", reason, lease_id)
 
     def released(self, lease_id: int, actor: str, now: datetime) -> None:
-        """ENDING -> RELEASED with an event; its devices are free from here. Else nothing is changed."""
+        """Free the devices of a lease in grace, with an event; anything else stays as it is."""
         with self._db.write():
-            changed = self._db.change(
-                "update lease set state = 'released', released_at = ? where id = ? and state = 'ending'",
-                stamp(now),
-                lease_id,
-            )
-            if changed:
+            if self._change(lease_id, Change.FREE, "No container shows its devices.", actor, now):
                 self._db.change(
                     "update lease_device set released_at = ? where lease_id = ?", stamp(now), lease_id
                 )
-                self._moved(
-                    lease_id, State.ENDING, State.RELEASED, "No container shows its devices.", actor, now
-                )
 
-    def _moved(
-        self, lease_id: int, before: State, after: State, reason: str, actor: str, now: datetime
-    ) -> None:
-        lease = self.lease(lease_id)
-        subject = f"lease {lease_id} of {lease.user}"
-        self._event(now, actor, "lease", subject, {"state": before.value}, {"state": after.value}, reason)
+    def shown(self, lease_ids: Sequence[int], now: datetime) -> None:
+        """A container that shows these leases' devices runs."""
+        with self._db.write():
+            for lease_id in lease_ids:
+                self._db.change("update lease set shown = 1 where id = ?", lease_id)
+                self._change(lease_id, Change.SHOW, "A container shows its devices.", "gateway", now)
+
+    def _change(self, lease_id: int, change: Change, reason: str, actor: str, now: datetime) -> bool:
+        """Change the state of a lease, with an event; False, and nothing is changed, where it does not apply.
+
+        Within the caller's transaction.
+        """
+        row = self._db.row(_LEASES + "where lease.id = ?", lease_id)
+        lease = None if row is None else _lease_of(row)
+        state = None if lease is None else after(lease, change)
+        if lease is None or state is None:
+            return False
+        released_at = stamp(now) if state is State.RELEASED else None
+        self._db.change(
+            "update lease set state = ?, released_at = ? where id = ?", state.value, released_at, lease.id
+        )
+        subject = f"lease {lease.id} of {lease.user}"
+        was, is_ = {"state": lease.state.value}, {"state": state.value}
+        self._event(now, actor, "lease", subject, was, is_, reason)
+        return True
 
     def flag_lease(self, lease_id: int, problem: str | None, now: datetime) -> None:
         """Set or clear what an operator has to look at."""
@@ -231,4 +246,6 @@ def _lease_of(row: Row) -> Lease:
         released_at=maybe_instant(row["released_at"]),
         reason=row["reason"],
         problem=row["problem"],
+        shown=bool(row["shown"]),
+        warned=None if row["warned"] is None else timedelta(seconds=row["warned"]),
     )

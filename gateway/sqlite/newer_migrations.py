@@ -62,3 +62,60 @@ def m015_passwords(db: Database) -> None:
             set_at text not null
         ) strict"""
     )
+
+
+@migrations()
+def m016_lifecycle(db: Database) -> None:
+    """Leases that are queued, and what was asked for; the states between the grant and the end.
+
+    `length` is in seconds; `warned` is how many seconds before its end its holder was last told of it.
+    SQLite cannot change a check: both tables are made anew, the one that refers to the other first gone.
+    """
+    db.execute(
+        """
+        create table newer_lease (
+            id integer primary key autoincrement,
+            user_id integer not null references user(id),
+            state text not null
+                check (state in ('queued', 'granted', 'active', 'warned', 'grace', 'released')),
+            count integer not null check (count > 0),
+            length integer not null check (length > 0),
+            asked_at text not null,
+            granted_at text,
+            expires_at text,
+            released_at text,
+            shown integer not null default 0 check (shown in (0, 1)),
+            warned integer,
+            reason text,
+            problem text,
+            check ((state = 'released') = (released_at is not null)),
+            check ((granted_at is null) = (expires_at is null)),
+            check (state in ('queued', 'released') or granted_at is not null),
+            check (state != 'queued' or granted_at is null)
+        ) strict"""
+    )
+    db.execute(
+        """
+        insert into newer_lease
+        select id, user_id, case state when 'live' then 'active' when 'ending' then 'grace' else state end,
+            (select max(count(*), 1) from lease_device where lease_id = lease.id),
+            max(strftime('%s', expires_at) - strftime('%s', granted_at), 1),
+            granted_at, granted_at, expires_at, released_at, 1, null, reason, problem
+        from lease"""
+    )
+    db.execute(
+        """
+        create table newer_lease_device (
+            lease_id integer not null references newer_lease(id),
+            device_id text not null references device(id),
+            released_at text,
+            primary key (lease_id, device_id)
+        ) strict"""
+    )
+    db.execute("insert into newer_lease_device select lease_id, device_id, released_at from lease_device")
+    db.execute("drop table lease_device")
+    db.execute("drop table lease")
+    db.execute("alter table newer_lease rename to lease")
+    db.execute("alter table newer_lease_device rename to lease_device")
+    db.execute("create index lease_held on lease(user_id) where released_at is null")
+    db.execute("create unique index one_holder on lease_device(device_id) where released_at is null")

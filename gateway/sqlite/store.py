@@ -10,7 +10,6 @@ from pathlib import Path
 
 from gateway import quotas
 from gateway.errors import Code, PlatformError
-from gateway.leases import State
 from gateway.quotas import Machine
 from gateway.sqlite.clock import ClockRow
 from gateway.sqlite.database import Database
@@ -47,7 +46,7 @@ class Store(Workspaces, Disks, ClockRow, TrustRows):
         return self._db.data_version()
 
     def workspace(self, user_id: int) -> Workspace:
-        """What decides her container now, read in one go. Only LIVE leases.
+        """What decides her container now, read in one go. Live leases only.
 
         Raises NOT_FOUND for a removed user or when no image is there.
         """
@@ -59,7 +58,7 @@ class Store(Workspaces, Disks, ClockRow, TrustRows):
             return Workspace(
                 user=user_of(row),
                 image=self._image(user_id),
-                leases=tuple(lease for lease in mine if lease.state is State.LIVE),
+                leases=tuple(lease for lease in mine if lease.live),
                 limits=self.limits(user_id),
                 disk=self.disk(user_id),
                 rescue=self.rescued(user_id),

@@ -86,7 +86,7 @@ def test_the_brokers_sentence_is_told_with_what_is_true_all_the_same(
         result = gpuadmin("release", "alice")
     assert (result.exit_code, result.stdout) == (75, "")
     assert result.stderr == "gpuadmin: alice is to be released, but: The engine does not answer.\n"
-    assert store.lease(lease.id).state is State.ENDING
+    assert store.lease(lease.id).state is State.GRACE
 
 
 def test_a_broker_that_never_answers_is_not_waited_for_for_ever(
@@ -107,7 +107,7 @@ def test_without_a_broker_gpuadmin_does_it_itself(state: Path, store: Store, gpu
     second = store.grant("alice", DeviceRequest(1), timedelta(hours=1), "root", NOW.replace(year=2126))
     result = gpuadmin("release", str(first.id))
     assert (result.exit_code, result.stderr) == (0, "")
-    assert (store.lease(first.id).state, store.lease(second.id).state) == (State.RELEASED, State.LIVE)
+    assert (store.lease(first.id).state, store.lease(second.id).state) == (State.RELEASED, State.GRANTED)
     assert store.wanted() == []
     # The gateway's own log of it is kept, as lines of JSON.
     lines = (state / "gpuadmin.log").read_text().splitlines()

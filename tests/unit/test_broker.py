@@ -138,7 +138,7 @@ async def test_at_its_end_the_container_stops_and_only_then_the_device_is_free(
     here.time = at(1)
     settling = asyncio.create_task(here.settling.settle_leases())
     await gate.reached.wait()
-    assert here.lease(lease).state is State.ENDING
+    assert here.lease(lease).state is State.GRACE
     assert here.told == [(ALICE, f"Your lease {lease.id} ended at its time.")]
     with pytest.raises(PlatformError):
         here.grant("bob", 0)
@@ -153,7 +153,7 @@ async def test_a_lease_that_runs_on_is_left_alone(here: World) -> None:
     lease = here.grant("alice", 0, hours=1)
     await here.enter(ALICE)
     await here.settling.settle_leases()
-    assert here.lease(lease).state is State.LIVE
+    assert here.lease(lease).state is State.ACTIVE
     assert await running(here, ALICE) == ids(0)
     assert here.told == []
 
@@ -179,9 +179,9 @@ async def test_a_lease_that_ends_while_its_container_starts_is_not_freed_before(
     await gate.reached.wait()
     here.time = at(1)
     settling = asyncio.create_task(here.settling.settle_leases())
-    await until(lambda: here.lease(lease).state is State.ENDING)
+    await until(lambda: here.lease(lease).state is State.GRACE)
     await asyncio.sleep(0.05)
-    assert here.lease(lease).state is State.ENDING
+    assert here.lease(lease).state is State.GRACE
     gate.opened.set()
     await settling
     await asyncio.wait([entering])
@@ -232,7 +232,7 @@ async def test_one_container_that_does_not_stop_keeps_nobody_elses_device(
     await here.settling.settle_leases()
     assert len(asyncio.all_tasks()) == tasks
     assert here.lease(free).state is State.RELEASED
-    assert here.lease(stuck).state is State.ENDING
+    assert here.lease(stuck).state is State.GRACE
     assert tries == [ALICE]
     assert len(here.settling._settling) == 1
 
@@ -253,7 +253,7 @@ async def test_one_container_that_fails_to_stop_is_tried_again(
     monkeypatch.setattr(here.backend, "stop", fails)
     here.time = at(1)
     await here.settling.settle_leases()
-    assert (here.lease(lease).state, here.lease(free).state) == (State.ENDING, State.RELEASED)
+    assert (here.lease(lease).state, here.lease(free).state) == (State.GRACE, State.RELEASED)
     assert "does not stop" in await refused(here.settling.settle(ALICE), Code.UNAVAILABLE)
     monkeypatch.undo()
     await here.settling.settle_leases()
@@ -300,7 +300,7 @@ async def test_an_engine_that_is_away_changes_nothing(here: World) -> None:
     await refused(here.broker.adopt(), Code.UNAVAILABLE)
     here.time = at(9)
     await here.settling.settle_leases()
-    assert here.lease(lease).state is State.ENDING
+    assert here.lease(lease).state is State.GRACE
     assert here.lease(lease).problem is None
     here.backend.away = False
     assert here.backend.started == []

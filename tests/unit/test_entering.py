@@ -37,7 +37,7 @@ def test_steps(found: Container | None, occupied: bool, expected: Step) -> None:
 
 
 def lease(id_: int, hours: int, *devices: str) -> Lease:
-    return Lease(id_, 1, "alice", devices, State.LIVE, NOW, NOW + timedelta(hours=hours))
+    return Lease(id_, 1, "alice", devices, State.ACTIVE, NOW, NOW + timedelta(hours=hours))
 
 
 def test_a_greeting_says_which_image_and_which_gpus_until_when() -> None:

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from gateway.devices import Device, DeviceRequest, managed
 from gateway.errors import Code, PlatformError
-from gateway.leases import Lease, State, choose
+from gateway.leases import HOLDING, Change, Lease, State, after, choose
 from tests.support.stores import NOW, gpu
 
 
-def lease(user: str, *indexes: int, state: State = State.LIVE, hours: int = 8) -> Lease:
+def lease(user: str, *indexes: int, state: State = State.ACTIVE, hours: int = 8) -> Lease:
     devices = tuple(gpu(index).id for index in indexes)
     return Lease(1, 1, user, devices, state, NOW, NOW + timedelta(hours=hours))
 
@@ -25,6 +25,36 @@ def ids(*indexes: int) -> tuple[str, ...]:
 
 
 FOUR = [gpu(index) for index in range(4)]
+
+WAYS = {
+    State.QUEUED: {Change.GRANT: State.GRANTED, Change.WITHDRAW: State.RELEASED},
+    State.GRANTED: {Change.SHOW: State.ACTIVE, Change.WARN: State.WARNED, Change.END: State.GRACE},
+    State.ACTIVE: {Change.WARN: State.WARNED, Change.END: State.GRACE},
+    State.WARNED: {Change.EXTEND: State.GRANTED, Change.END: State.GRACE},
+    State.GRACE: {Change.FREE: State.RELEASED},
+    State.RELEASED: {},
+}
+
+
+@pytest.mark.parametrize("state", State)
+@pytest.mark.parametrize("change", Change)
+def test_every_state_and_every_change(state: State, change: Change) -> None:
+    assert after(lease("bob", 0, state=state), change) is WAYS[state].get(change)
+
+
+def test_an_extended_lease_is_active_once_a_container_showed_it() -> None:
+    warned = replace(lease("bob", 0, state=State.WARNED), shown=True)
+    assert after(warned, Change.EXTEND) is State.ACTIVE
+
+
+@given(st.lists(st.sampled_from(Change), max_size=30))
+def test_devices_are_held_until_no_container_shows_them(changes: list[Change]) -> None:
+    now = lease("bob", 0, state=State.QUEUED)
+    for change in changes:
+        was, state = now.state, after(now, change)
+        now = replace(now, state=state or was)
+        if was in HOLDING and now.state not in HOLDING:
+            assert (was, change, now.state) == (State.GRACE, Change.FREE, State.RELEASED)
 
 
 def test_the_lowest_free_indexes_are_taken() -> None:
@@ -57,7 +87,7 @@ def test_a_drained_device_is_not_granted_and_named_when_it_is_missed() -> None:
 
 
 def test_a_shortage_says_who_holds_what_until_when() -> None:
-    held = [lease("bob", 2, 3, hours=9), lease("carol", 0, state=State.ENDING), lease("dave", 1)]
+    held = [lease("bob", 2, 3, hours=9), lease("carol", 0, state=State.GRACE), lease("dave", 1)]
     with pytest.raises(PlatformError) as caught:
         choose(FOUR, held, DeviceRequest(1))
     assert caught.value.code is Code.NO_CAPACITY

@@ -35,7 +35,7 @@ FULL = Snapshot(
     unproven=1,
     connections=3,
     sessions={"shell": 2, "exec": 0},
-    leases={"live": 1, "ending": 0},
+    leases={"granted": 0, "active": 1, "warned": 0, "grace": 0},
     flagged=1,
     engine_at=100.0,
     readings=(BUSY, SILENT),
@@ -71,7 +71,7 @@ def test_what_is_is_told(metrics: Metrics) -> None:
     assert one(metrics, "gpu_gateway_connections") == 3
     assert one(metrics, "gpu_gateway_connections_unproven") == 1
     assert one(metrics, "gpu_gateway_sessions", kind="shell") == 2
-    assert one(metrics, "gpu_gateway_leases", state="live") == 1
+    assert one(metrics, "gpu_gateway_leases", state="active") == 1
     assert one(metrics, "gpu_gateway_leases_flagged") == 1
     assert one(metrics, "gpu_gateway_gpus") == 2
     assert one(metrics, "gpu_gateway_gpus_held") == 1

@@ -17,7 +17,7 @@ from tests.support.stores import NOW
 DEVICES = ("A", "B", "C", "D")
 
 
-def lease(id_: int, *devices: str, user: int = 1, state: State = State.LIVE, hours: int = 1) -> Lease:
+def lease(id_: int, *devices: str, user: int = 1, state: State = State.ACTIVE, hours: int = 1) -> Lease:
     return Lease(id_, user, f"user{user}", devices, state, NOW, NOW + timedelta(hours=hours), reason="Over.")
 
 
@@ -25,7 +25,7 @@ def container(*gpus: str, user: int = 1, running: bool = True) -> Container:
     return Container(user, f"c{user}", "hash", running, gpus, "image")
 
 
-ENDING = lease(1, "A", state=State.ENDING)
+ENDING = lease(1, "A", state=State.GRACE)
 
 
 def test_a_lease_expires_at_its_time_and_not_before() -> None:
@@ -90,10 +90,10 @@ def test_nothing_is_released_that_a_running_container_shows(
     shown = set(found.gpus) if found is not None and found.running else set()
     for action in actions:
         if isinstance(action, Release):
-            assert action.lease.state is State.ENDING
+            assert action.lease.state is State.GRACE
             assert not shown.intersection(action.lease.devices)
     stopped = any(isinstance(action, Stop) for action in actions)
-    ending = [each for each in leases if each.state is State.ENDING]
+    ending = [each for each in leases if each.state is State.GRACE]
     assert stopped == any(shown.intersection(each.devices) for each in ending)
     # After the stop every ending lease is released, and only these.
     if found is not None:

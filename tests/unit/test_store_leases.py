@@ -42,7 +42,7 @@ def grant(store: Store, name: str, request: DeviceRequest = ONE, length: timedel
 
 def test_a_grant_is_a_live_lease_from_now(store: Store) -> None:
     lease = grant(store, "alice", DeviceRequest(2))
-    assert lease == Lease(1, 1, "alice", (gpu(1).id, gpu(0).id), State.LIVE, NOW, NOW + HOUR)
+    assert lease == Lease(1, 1, "alice", (gpu(1).id, gpu(0).id), State.GRANTED, NOW, NOW + HOUR)
     assert store.held_leases() == [lease] == [store.lease(1)]
 
 
@@ -59,7 +59,7 @@ def test_an_expired_lease_holds_its_devices_until_it_is_released(store: Store) -
         store.grant("bob", ONE, HOUR, "root", late)
     assert caught.value.code is Code.NO_CAPACITY
     store.expire(1, "Your lease 1 ended at its time.", "gateway", late)
-    assert (store.lease(1).state, store.lease(1).reason) == (State.ENDING, "Your lease 1 ended at its time.")
+    assert (store.lease(1).state, store.lease(1).reason) == (State.GRACE, "Your lease 1 ended at its time.")
     with pytest.raises(PlatformError, match="until its container has stopped"):
         store.grant("bob", ONE, HOUR, "root", late)
     store.released(1, "gateway", late)
@@ -70,7 +70,7 @@ def test_an_expired_lease_holds_its_devices_until_it_is_released(store: Store) -
 def test_states_only_move_forwards(store: Store) -> None:
     lease = grant(store, "alice")
     store.released(lease.id, "gateway", NOW)
-    assert store.lease(lease.id).state is State.LIVE
+    assert store.lease(lease.id).state is State.GRANTED
     store.expire(lease.id, "first", "gateway", NOW)
     store.expire(lease.id, "second", "gateway", NOW)
     assert store.lease(lease.id).reason == "first"
@@ -127,7 +127,7 @@ def test_releasing_a_user_ends_all_that_she_holds_and_wants_it_done(store: Store
     grant(store, "alice")
     grant(store, "alice")
     wanted = store.end_user_leases("alice", "root", NOW)
-    assert {lease.state for lease in store.held_leases()} == {State.ENDING}
+    assert {lease.state for lease in store.held_leases()} == {State.GRACE}
     assert [(each.id, each.verb, each.subject, each.actor) for each in store.wanted()] == [
         (wanted, "end-leases", "1", "root")
     ]
@@ -139,20 +139,20 @@ def test_releasing_a_user_ends_all_that_she_holds_and_wants_it_done(store: Store
 def test_releasing_one_lease_leaves_the_others(store: Store) -> None:
     first, second = grant(store, "alice"), grant(store, "alice")
     store.end_lease(first.id, "root", NOW)
-    assert [lease.state for lease in store.held_leases()] == [State.ENDING, State.LIVE]
+    assert [lease.state for lease in store.held_leases()] == [State.GRACE, State.GRANTED]
     store.released(first.id, "gateway", NOW)
     for lease_id in (first.id, 99):
         with pytest.raises(PlatformError) as caught:
             store.end_lease(lease_id, "root", NOW)
         assert caught.value.code is Code.NOT_FOUND
-    assert store.lease(second.id).state is State.LIVE
+    assert store.lease(second.id).state is State.GRANTED
 
 
 def test_a_removed_users_leases_end(store: Store) -> None:
     grant(store, "alice")
     store.remove_user("alice", "root", NOW)
     (lease,) = store.held_leases()
-    assert (lease.user, lease.state, lease.reason) == ("alice", State.ENDING, "Your account was removed.")
+    assert (lease.user, lease.state, lease.reason) == ("alice", State.GRACE, "Your account was removed.")
 
 
 def test_a_flag_comes_and_goes(store: Store) -> None:
@@ -313,7 +313,7 @@ class Leasing(RuleBasedStateMachine):
 
     @rule(lease=st.integers(1, 6))
     def release(self, lease: int) -> None:
-        ending = lease in self.held and self.store.lease(lease).state is State.ENDING
+        ending = lease in self.held and self.store.lease(lease).state is State.GRACE
         self.store.released(lease, "gateway", NOW)
         if ending:
             del self.held[lease]

@@ -36,9 +36,9 @@ def lease(
 def test_a_gpu_counts_from_the_grant_until_it_is_free() -> None:
     since = NOW - WEEK
     assert usage.gpu_seconds(lease(-3, -1, gpus=2), since, NOW) == 4 * 3600
-    assert usage.gpu_seconds(lease(-3, 5, state=State.LIVE), since, NOW) == 3 * 3600
+    assert usage.gpu_seconds(lease(-3, 5, state=State.ACTIVE), since, NOW) == 3 * 3600
     # Past its end and not free: its container has not stopped yet.
-    assert usage.gpu_seconds(lease(-3, -1, state=State.ENDING), since, NOW) == 3 * 3600
+    assert usage.gpu_seconds(lease(-3, -1, state=State.GRACE), since, NOW) == 3 * 3600
 
 
 def test_only_what_lies_in_the_time_counts() -> None:
@@ -48,20 +48,20 @@ def test_only_what_lies_in_the_time_counts() -> None:
 
 
 def test_a_clock_that_was_set_back_gives_no_hours_back() -> None:
-    assert usage.gpu_seconds(lease(24, 30, state=State.LIVE), NOW - WEEK, NOW) == 0
-    assert usage.to_come(lease(-30, -24, state=State.LIVE), NOW) == 0
+    assert usage.gpu_seconds(lease(24, 30, state=State.ACTIVE), NOW - WEEK, NOW) == 0
+    assert usage.to_come(lease(-30, -24, state=State.ACTIVE), NOW) == 0
 
 
 def test_a_lease_that_is_ending_may_hold_nothing_more() -> None:
-    assert usage.to_come(lease(-1, 2, gpus=3, state=State.LIVE), NOW) == 6 * 3600
-    assert usage.to_come(lease(-1, 2, state=State.ENDING), NOW) == 0
+    assert usage.to_come(lease(-1, 2, gpus=3, state=State.ACTIVE), NOW) == 6 * 3600
+    assert usage.to_come(lease(-1, 2, state=State.GRACE), NOW) == 0
 
 
 def test_who_held_how_much() -> None:
     leases = [
         lease(-2, -1),
         lease(-9, -8, gpus=4, user="bob", user_id=2),
-        lease(-2, 3, state=State.LIVE),
+        lease(-2, 3, state=State.ACTIVE),
         lease(-900, -800, user="carol", user_id=3),
     ]
     assert usage.by_user(leases, NOW - WEEK, NOW) == [
@@ -81,7 +81,7 @@ def refused(allowed: Allowance | None, leases: list[Lease], count: int, hours: f
 
 def test_what_was_held_what_is_granted_and_what_is_asked_must_fit_together() -> None:
     ten = Allowance(10 * 3600, WEEK)
-    leases = [lease(-5, -3), lease(-1, 2, state=State.LIVE), lease(-900, -800)]
+    leases = [lease(-5, -3), lease(-1, 2, state=State.ACTIVE), lease(-900, -800)]
     # 2 and 1 hours were held, 2 may follow: 5 are left.
     assert refused(ten, leases, 1, 5) is None
     assert refused(ten, leases, 5, 1) is None
@@ -100,7 +100,7 @@ LEASES = st.lists(
         st.integers(-300, 0),
         st.integers(1, 200),
         st.integers(1, 4),
-        st.sampled_from([State.LIVE, State.ENDING]),
+        st.sampled_from([State.ACTIVE, State.GRACE]),
     ),
     max_size=5,
 )
@@ -112,10 +112,10 @@ def test_what_is_granted_can_be_used_up_without_passing_the_allowance(
 ) -> None:
     """The end of the longest grant is looked at from every hour on the way: no window holds too much."""
     allowed = Allowance(most * 3600, WEEK)
-    live = [each for each in leases if each.state is State.LIVE and each.expires_at > NOW]
+    live = [each for each in leases if each.state is State.ACTIVE and each.expires_at > NOW]
     if refused(allowed, live, count, hours):
         return
-    granted = [*live, lease(0, hours, count, State.LIVE)]
+    granted = [*live, lease(0, hours, count, State.ACTIVE)]
     for later in range(0, hours + 1, 8):
         moment: datetime = NOW + later * HOUR
         held = sum(usage.gpu_seconds(each, moment - WEEK, min(moment, each.expires_at)) for each in granted)

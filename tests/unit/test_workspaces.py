@@ -21,7 +21,7 @@ LIMITS = Limits(2.0, 1 << 30, 1 << 29, 4096)
 
 
 def lease(number: int, *devices: str) -> Lease:
-    return Lease(number, 7, "alice", devices, State.LIVE, NOW, NOW)
+    return Lease(number, 7, "alice", devices, State.ACTIVE, NOW, NOW)
 
 
 def spec_of(user: User = ALICE, *leases: Lease) -> ContainerSpec:
