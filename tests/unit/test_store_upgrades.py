@@ -31,29 +31,28 @@ def _earlier(state: Path, before: str) -> Database:
 
 
 def test_leases_of_before_the_queue_stand_as_they_stood(tmp_path: Path) -> None:
-    with closing(_earlier(tmp_path / "state", "m016_lifecycle")) as database:
-        with database.conn:
+    with closing(_earlier(tmp_path / "state", "m016_lifecycle")) as database, database.conn:
+        database.execute(
+            "insert into user (name, uid, gid, created_at) values ('alice', 20000, 20000, ?)", [NOW_]
+        )
+        for index in range(2):
+            device = gpu(index)
             database.execute(
-                "insert into user (name, uid, gid, created_at) values ('alice', 20000, 20000, ?)", [NOW_]
+                "insert into device (id, node, number, model, memory) values (?, 'local', ?, ?, ?)",
+                [device.id, index, device.model, device.memory],
             )
-            for index in range(2):
-                device = gpu(index)
-                database.execute(
-                    "insert into device (id, node, number, model, memory) values (?, 'local', ?, ?, ?)",
-                    [device.id, index, device.model, device.memory],
-                )
-            for id_, lease_state, released_at in (
-                (1, "live", None),
-                (2, "ending", None),
-                (5, "released", LATER),
-            ):
-                database.execute(
-                    "insert into lease (id, user_id, state, granted_at, expires_at, released_at)"
-                    " values (?, 1, ?, ?, ?, ?)",
-                    [id_, lease_state, NOW_, END, released_at],
-                )
-            rows = [(1, gpu(0).id, None), (2, gpu(1).id, None), (5, gpu(0).id, LATER)]
-            database.conn.executemany("insert into lease_device values (?, ?, ?)", rows)
+        for id_, lease_state, released_at in (
+            (1, "live", None),
+            (2, "ending", None),
+            (5, "released", LATER),
+        ):
+            database.execute(
+                "insert into lease (id, user_id, state, granted_at, expires_at, released_at)"
+                " values (?, 1, ?, ?, ?, ?)",
+                [id_, lease_state, NOW_, END, released_at],
+            )
+        rows = [(1, gpu(0).id, None), (2, gpu(1).id, None), (5, gpu(0).id, LATER)]
+        database.conn.executemany("insert into lease_device values (?, ?, ?)", rows)
     with closing(open_store(tmp_path / "state")) as store:
         live, over = store.held_leases()
         assert live == Lease(1, 1, "alice", (gpu(0).id,), State.ACTIVE, NOW, NOW + HOUR, shown=True)
