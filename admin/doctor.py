@@ -15,9 +15,9 @@ import click
 from admin.call import Call, as_json, pass_call
 from admin.checks import CHECKS, examine
 from admin.findings import Finding
-from admin.output import printable
 from gateway.disks import Disk
 from gateway.errors import PlatformError
+from gateway.tables import printable
 
 
 @click.command()

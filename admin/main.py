@@ -16,8 +16,8 @@ import click
 import gateway
 from admin import faults
 from admin.call import Call
-from admin.output import printable
 from gateway.errors import Code, PlatformError
+from gateway.tables import printable
 
 # 1: refused by the state of things; 2: cannot be parsed; 75: would succeed later (EX_TEMPFAIL of sysexits.h).
 STATUS = {

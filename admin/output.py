@@ -1,7 +1,7 @@
 """How answers look: a table for people, one JSON array for programs.
 
-Owns layout, and the escaping of text that somebody else chose: a key's comment or a command line must
-not move the cursor of the operator who lists it. Must not fetch anything.
+Owns where they go and what a record is. Text that somebody else chose, such as a key's comment, must not
+move the cursor of the operator who lists it: gateway.tables escapes it. Must not fetch anything.
 """
 
 from __future__ import annotations
@@ -13,18 +13,11 @@ from typing import Any
 
 import click
 
+from gateway.tables import printable, table
 from gateway.units import iso
 
 Record = Mapping[str, Any]
 Column = tuple[str, Callable[[Record], object]]
-
-
-def printable(text: str) -> str:
-    """`text` with every control, format (bidi) and invalid character as a backslash escape."""
-    return "".join(
-        character if character.isprintable() else character.encode("unicode_escape").decode()
-        for character in text
-    )
 
 
 def say(sentence: str) -> None:
@@ -62,20 +55,6 @@ def listing(
     if as_json:
         click.echo(json.dumps([dict(record) for record in records], indent=2))
         return
-    cells = [[_cell(show(record)) for _, show in columns] for record in records]
-    titles = [title for title, _ in columns]
-    widths = [max(len(row[index]) for row in [titles, *cells]) for index in range(len(titles))]
-    for row in [titles, *cells]:
-        click.echo(
-            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip(), err=err
-        )
-
-
-def _cell(value: object) -> str:
-    if value is None or value == "":
-        return "-"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, (list, tuple)):
-        return printable(", ".join(map(str, value))) or "-"
-    return printable(str(value))
+    rows = [[show(record) for _, show in columns] for record in records]
+    for line in table([title for title, _ in columns], rows):
+        click.echo(line, err=err)

@@ -23,9 +23,13 @@ class Code(Enum):
 
 
 class PlatformError(Exception):
-    """One sentence that says what is wrong and what to do, with the code that programs read."""
+    """One sentence that says what is wrong and what to do, with the code that programs read.
 
-    def __init__(self, code: Code, message: str) -> None:
-        super().__init__(message)
+    `fact` is the sentence without `advice`, which is what an operator can do: for whoever is none.
+    """
+
+    def __init__(self, code: Code, fact: str, advice: str = "") -> None:
         self.code = code
-        self.message = message
+        self.fact = fact
+        self.message = f"{fact}; {advice}" if advice else fact
+        super().__init__(self.message)

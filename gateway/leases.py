@@ -124,13 +124,16 @@ def choose(devices: Sequence[Device], held: Sequence[Lease], request: DeviceRequ
     if request.count > len(known):
         raise PlatformError(
             Code.CONFLICT,
-            f"{request.count} GPUs are wanted and the platform has {len(known)}; see: gpuadmin gpu list",
+            f"{request.count} GPUs are wanted and the platform has {len(known)}",
+            "see: gpuadmin gpu list",
         )
     taken = {device for lease in held for device in lease.devices}
     candidates = [known[wanted] for wanted in request.ids] or list(known.values())
     free = [device.id for device in candidates if device.id not in taken and _sound(device)]
     if len(free) < request.count:
-        raise PlatformError(Code.NO_CAPACITY, _shortage(candidates, held, request, len(free)))
+        shortage = _shortage(candidates, held, request, len(free))
+        advice = "ask again later, or end a lease with gpuadmin release."
+        raise PlatformError(Code.NO_CAPACITY, shortage, advice)
     return tuple(free[: request.count])
 
 
@@ -157,7 +160,7 @@ def _shortage(candidates: Sequence[Device], held: Sequence[Lease], request: Devi
     wanted = "GPU is" if request.count == 1 else "GPUs are"
     return (
         f"{request.count} {wanted} wanted and {free} of {len(candidates)} can be granted now: "
-        f"{'; '.join(reasons)}. Ask again later, or end a lease with gpuadmin release."
+        f"{'; '.join(reasons)}"
     )
 
 

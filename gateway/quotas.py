@@ -249,7 +249,7 @@ def check(user: str, values: Mapping[str, int], held: int, wanted: int) -> None:
     if held + wanted > most:
         raise PlatformError(
             Code.QUOTA_EXCEEDED,
-            f"{user} may hold {gpus(most)} at once and holds {held}, so {wanted} more cannot be granted; "
+            f"{user} may hold {gpus(most)} at once and holds {held}, so {wanted} more cannot be granted",
             f"release a lease, or raise the quota with: gpuadmin quota set {user} gpus={held + wanted}",
         )
 

@@ -75,7 +75,8 @@ def check(
             Code.QUOTA_EXCEEDED,
             f"{user} may hold {hours(allowed.gpu_seconds)} GPU-hours in {format_duration(allowed.window)}: "
             f"{hours(used)} were held, {hours(promised)} are still granted, and {hours(asked)} more do not "
-            "fit; ask for less time, release a lease, or raise the quota gpu_hours.",
+            "fit",
+            "ask for less time, release a lease, or raise the quota gpu_hours.",
         )
 
 

@@ -14,12 +14,12 @@ from click.testing import CliRunner, Result
 
 from admin.call import caller
 from admin.main import cli
-from admin.output import printable
 from gateway.certificates import Trust
 from gateway.devices import DeviceRequest
 from gateway.onetime import digest_of, opens
 from gateway.passwords import matches
 from gateway.sqlite.store import Store
+from gateway.tables import printable
 from tests.support.stores import NOW, add_people, gpu, key_line, open_store
 
 SECURITY_KEY = (
@@ -308,7 +308,7 @@ def test_a_gpu_is_drained(gpuadmin: Gpuadmin, store: Store) -> None:
     done(gpuadmin("allocate", "alice", "--device", gpu(0).id))
     assert "; alice holds it until 20" in done(gpuadmin("gpu", "drain", gpu(0).id, "--reason", "fan\x1b[2J"))
     done(gpuadmin("gpu", "drain", gpu(1).id))
-    refused(gpuadmin("allocate", "alice", "--gpus", "1"), 75, "GPU 1 is drained. Ask again")
+    refused(gpuadmin("allocate", "alice", "--gpus", "1"), 75, "GPU 1 is drained; ask again")
     assert [device.drained for device in store.devices()] == ["fan\x1b[2J", ""]
     assert done(gpuadmin("gpu", "undrain", gpu(1).id)) == f"{gpu(1).id} can be granted again.\n"
     assert done(gpuadmin("gpu", "undrain", gpu(1).id)) == f"{gpu(1).id} was not drained.\n"
