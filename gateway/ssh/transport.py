@@ -103,6 +103,11 @@ class Transport(asyncssh.SSHServerConnection):
     def _guessed(self) -> bool:
         return bool(self._client_kexinit[-5])
 
+    def _reset_keepalive_timer(self) -> None:
+        """Whatever a client sends shows that it lives, as sshd counts it; asyncssh believes answers alone."""
+        self._keepalive_count = 0
+        super()._reset_keepalive_timer()
+
     async def reload_config(self) -> None:
         """Nothing: asyncssh would rebuild its options in a thread on every login."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from tests.conformance.case import Case, Side
+from tests.conformance.changed import changed
+from tests.conformance.conftest import side_of_a_gateway
 from tests.conformance.test_conformance import CASES
 from tests.stories.conftest import a_house, ended
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True)
@@ -72,25 +71,10 @@ def flipped(
 ) -> Iterator[Side]:
     """A gateway of a copy of the product in which one line is another."""
     flip: Flip = request.param
-    copy = tmp_path / "product"
-    shutil.copytree(ROOT / "gateway", copy / "gateway", ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copytree(ROOT / "admin", copy / "admin", ignore=shutil.ignore_patterns("__pycache__"))
-    for folder in (tmp_path.parent.parent, tmp_path.parent, tmp_path):
-        folder.chmod(0o755)
-    file = copy / "gateway" / flip.file
-    text = file.read_text()
-    assert flip.old in text, f"{flip.file} does not hold {flip.old!r} any more"
-    file.write_text(text.replace(flip.old, flip.new, 1))
     house = a_house(base_image)
-    house.launcher = ("env", "-C", str(copy))
+    house.launcher = changed(tmp_path, {flip.file: (flip.old, flip.new)})
     try:
-        house.start()
-        alice = house.add("alice")
-        alice.ssh("true")
-        keys = (alice.folder / "id", alice.folder / "known_hosts")
-        side = Side("flipped", alice.config, "127.0.0.1", house.port, *keys, oracle_side.sshd)
-        side.prepare()
-        yield side
+        yield side_of_a_gateway(house, oracle_side.sshd)
     finally:
         ended(house)
 
