@@ -1,4 +1,4 @@
-"""Somebody sets the machine's clock by a day while people hold GPUs: nobody loses one, and the log says so."""
+"""Somebody sets the machine's clock by a day: nobody loses the GPU that she holds, and the log says so."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def _lease(house: House) -> dict[str, Any]:
 
 
 def _stands(house: House, granted: dict[str, Any], ahead: timedelta) -> None:
-    """It is the lease that was granted, with as much left as then, and it ends that much later by the clock."""
+    """It is the lease that was granted, with as much left as then; it ends that much later by the clock."""
     now = _lease(house)
     for key in ("id", "user", "devices", "state"):
         assert now[key] == granted[key]
