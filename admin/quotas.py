@@ -43,7 +43,8 @@ def set_(call: Call, words: tuple[str, ...], group: str | None, everybody: bool)
 
     The keys: gpus and sessions (at once), lease (the length of a grant without --for), gpu_hours (GPU-hours
     in a window, such as 100/7d, or none), disk (of a workspace: home, /workspace and /tmp; a size), and for a
-    container cpus (cores), memory, shm (sizes such as 32G) and pids (processes).
+    container cpus (cores), memory, shm (sizes such as 32G) and pids (processes). Who has a higher priority
+    is served first in the queue for GPUs.
 
     In force is her own value, else the most generous of her groups', else the default's; VALUE "inherit"
     takes one away again. Cores, processes and memory change while a container runs, shm at its next start;

@@ -187,6 +187,7 @@ KEYS: Mapping[str, Key] = {
     ),
     "disk": Key(lambda machine, _: 100 << 30, format_size, _size(_LEAST_DISK), "a size of at least 64M"),
     "sessions": Key(lambda machine, _: 200, str, _whole(1, 10_000), "a whole number from 1 to 10000"),
+    "priority": Key(lambda machine, _: 0, str, _whole(0, 1000), "a whole number from 0 to 1000"),
 }
 
 CONTAINER_KEYS = frozenset({"cpus", "memory", "shm", "pids"})

@@ -132,6 +132,7 @@ def test_the_refusal_says_the_numbers_and_what_to_do() -> None:
         ("shm=1M", "shm", 1 << 20, "1M", 1 << 20),
         ("pids=100000", "pids", 100_000, "100000", 100_000),
         ("sessions=1", "sessions", 1, "1", 1),
+        ("priority=10", "priority", 10, "10", 10),
     ],
 )
 def test_assignments(text: str, name: str, value: int, shown: str, plain: object) -> None:
@@ -177,6 +178,7 @@ def test_every_key_can_be_inherited_again() -> None:
         "pids=4000001",
         "sessions=0",
         "sessions=10001",
+        "priority=1001",
         "disk=63M",
         "disk=100",
         "x=1",
