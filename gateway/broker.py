@@ -34,11 +34,14 @@ KNOWN_RUNNER_WITHIN = 2.0
 Template = Callable[[Workspace], ContainerSpec]
 OpenLink = Callable[[User], RunnerLink]
 EndSessions = Callable[[int, str], None]
+Announce = Callable[[int, str], None]
 Occupied = Callable[[int], bool]
 
 
 class Broker:
-    """The use cases. `hash_of` names a spec; `end_sessions` tells a user's sessions why they end."""
+    """The use cases. `hash_of` names a spec; `end_sessions` tells a user's sessions why they end, and
+    `announce` shows one line on all her terminals, as wall(1) does, at once and whether she reads or not.
+    """
 
     def __init__(
         self,
@@ -60,6 +63,7 @@ class Broker:
         self._rooms = Rooms()
         self.inventory: Mapping[str, Device] = {}
         self.end_sessions: EndSessions = lambda user_id, reason: None
+        self.announce: Announce = lambda user_id, text: None
         self.occupied: Occupied = lambda user_id: False
 
     async def enter(self, user_id: int, connection_id: str, progress: Progress) -> Entry:

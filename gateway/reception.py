@@ -55,6 +55,7 @@ class Reception:
         self._now = now
         self.admission = admission
         broker.end_sessions = self.end_user
+        broker.announce = self.announce
         broker.occupied = self._occupied
 
     @property
@@ -116,6 +117,12 @@ class Reception:
             if connection.entered:
                 connection.entered = False
                 connection.worker.send(verbs.End(connection.id, None, reason[:LONGEST_WORDS]))
+
+    def announce(self, user_id: int, text: str) -> None:
+        """Show a notice on every terminal that a user has open, whichever worker carries it."""
+        for connection in self._connections.of_user(user_id):
+            if connection.entered:
+                connection.worker.send(verbs.Announce(connection.id, text[:LONGEST_WORDS]))
 
     def end(self, id_: str, reason: str) -> bool:
         """End the connection or the one channel with this id; False when there is none."""

@@ -19,7 +19,7 @@ from typing import Any
 
 from gateway.messages import MessageError, decode
 
-VERSION = 7
+VERSION = 8
 MOST_OFFERED = 8
 DESCRIPTORS_A_SET = 6
 """Three pipes, each as read end, write end: stdin, stdout, stderr."""
@@ -256,11 +256,19 @@ class End:
     message: str
 
 
+@dataclass(frozen=True)
+class Announce:
+    """Broker: show this notice on every terminal of this connection, and nowhere else."""
+
+    connection: str
+    message: str
+
+
 _SAID = (Hello, Evidence, Code, Password, Enter, Pipes, Begin, Opened, Closed, Gone)
-_TOLD = (Welcome, Account, AccountGone, Authorities, Connection, More, Ticket, Refused, Progress, End)
+_TOLD = (Welcome, Account, AccountGone, Authorities, Connection, More, Ticket, Refused, Progress)
 _ANSWERED = (Entered, Failed, Piped, Begun)
 FROM_WORKER = {kind.__name__: kind for kind in _SAID}
-FROM_BROKER = {kind.__name__: kind for kind in (*_TOLD, *_ANSWERED)}
+FROM_BROKER = {kind.__name__: kind for kind in (*_TOLD, *_ANSWERED, End, Announce)}
 SIGNING = {kind.__name__: kind for kind in (Sign, Signature)}
 
 

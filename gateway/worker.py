@@ -54,6 +54,11 @@ class Carrier:
         if id_ in self._connections:
             self._connections[id_].end(message, channel)
 
+    def announced(self, id_: str, message: str) -> None:
+        """The broker has a notice for the terminals of a connection."""
+        if id_ in self._connections:
+            self._connections[id_].announce(message)
+
     async def _serve(self, id_: str, sock: socket.socket) -> None:
         loop = asyncio.get_running_loop()
         entry = Entry(self._brokerage, self._pool.take, RunnerClient, self._tasks)
@@ -98,6 +103,7 @@ async def _serve(brokerage: Brokerage, built: options.Options) -> None:
         carrier = Carrier(brokerage, built, Tasks(group))
         brokerage.arrived = carrier.arrived
         brokerage.ended = carrier.ended
+        brokerage.announced = carrier.announced
         brokerage.lost = over.set
         brokerage.begin()
         await over.wait()

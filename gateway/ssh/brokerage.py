@@ -20,7 +20,7 @@ Verdict = verbs.Ticket | verbs.More
 
 
 class Brokerage:
-    """Asks the broker and is told by it. `arrived`, `ended` and `lost` are set before `begin`."""
+    """Asks the broker and is told by it. `arrived`, `ended`, `announced`, `lost` are set before `begin`."""
 
     def __init__(self, sock: socket.socket) -> None:
         self.accounts: dict[str, frozenset[bytes]] = {}
@@ -28,6 +28,7 @@ class Brokerage:
         self.authorities: frozenset[bytes] = frozenset()
         self.arrived: Callable[[str, socket.socket], None]
         self.ended: Callable[[str, str | None, str], None]
+        self.announced: Callable[[str, str], None]
         self.lost: Callable[[], None]
         self._sock = sock
         self._requests = 0
@@ -129,6 +130,8 @@ class Brokerage:
                 self._answered(message, fds)
             case verbs.End():
                 self.ended(message.connection, message.channel, message.message)
+            case verbs.Announce():
+                self.announced(message.connection, message.message)
 
     def _judged(self, message: Verdict | verbs.Refused) -> None:
         ticket = self._tickets.pop(message.connection, None)

@@ -76,6 +76,11 @@ class Connection(Forwarding):
         self._no_more_sessions = True
         self.tasks.create_task(self._close_soon(reason))
 
+    def announce(self, text: str) -> None:
+        """Show a notice on every terminal that this client has open here."""
+        for each in list(self._sessions.values()):
+            each.announce(text)
+
     async def _close_soon(self, reason: str) -> None:
         """Close when the sessions' last words were sent, or could not be in time."""
         with suppress(TimeoutError):

@@ -22,6 +22,7 @@ from gateway.sessions import Exit, Kind, Pty, SessionRequest, Window
 from gateway.ssh import words
 from gateway.ssh.channels import SessionChannel
 from gateway.ssh.entry import REASON_WITHIN
+from gateway.ssh.notices import Notices
 from gateway.ssh.pump import Inflow, Outflow
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ class Session(asyncssh.SSHServerSession[bytes]):
         self._execution: Execution | None = None
         self._input: Inflow | None = None
         self._outputs: list[Outflow] = []
+        self._notices: Notices | None = None
         self._early: list[bytes] = []
         self._early_end = False
         self._reason: str | None = None
@@ -128,9 +130,13 @@ class Session(asyncssh.SSHServerSession[bytes]):
         """The client takes no more output."""
         for output in self._outputs:
             output.pause()
+        if self._notices is not None:
+            self._notices.pause()
 
     def resume_writing(self) -> None:
         """It takes more again."""
+        if self._notices is not None:
+            self._notices.resume()
         for output in self._outputs:
             output.resume()
 
@@ -139,7 +145,13 @@ class Session(asyncssh.SSHServerSession[bytes]):
         if self._execution is not None:
             for output in self._outputs[:1]:
                 output.stop()
+            self._notices = None
             self._execution.close_stdout()
+
+    def announce(self, text: str) -> None:
+        """Show a notice where a program runs on a terminal; nothing else gets a byte of ours."""
+        if self._notices is not None:
+            self._notices.show(words.notice(text))
 
     def end(self, reason: str) -> None:
         """The platform ends this session; the person reads why."""
@@ -175,6 +187,7 @@ class Session(asyncssh.SSHServerSession[bytes]):
             self._connect(self._execution)
             for output in self._outputs:
                 await output.done
+            self._notices = None
             self._exit(await self._ended(self._execution))
         finally:
             self._connection.entry.closed(self.id)
@@ -213,6 +226,8 @@ class Session(asyncssh.SSHServerSession[bytes]):
         self._outputs = [Outflow(execution.stdout, self._channel)]
         if execution.stderr is not None:
             self._outputs.append(Outflow(execution.stderr, self._channel, STDERR))
+        if self._pty is not None:
+            self._notices = Notices(self._channel)
         assert execution.stdin is not None
         self._input = Inflow(execution.stdin, self._channel, execution.close_stdin)
         for data in self._early:

@@ -31,6 +31,11 @@ def line(text: str, terminal: bool) -> bytes:
     return f"gpu-gateway: {plain}{end}".encode("utf-8", "replace")
 
 
+def notice(text: str) -> bytes:
+    """The same as wall(1) puts it on a terminal: on a line of its own, wherever the cursor was; a bell."""
+    return b"\r\n\a" + line(text, True)
+
+
 def shown(raw: bytes) -> str:
     """Foreign bytes for logs and lists: printable ASCII, the rest as \\xNN, cut at 200 bytes."""
     plain = range(0x20, 0x7F)
