@@ -1,0 +1,73 @@
+"""What a person is told about the end of her lease, and when.
+
+Owns the moments of the warnings and the words of every notice. Must not know the clock, nor how a notice
+reaches a terminal.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from gateway.leases import Lease
+from gateway.units import format_duration, format_instant
+
+WARN_BEFORE = (timedelta(days=1), timedelta(hours=1), timedelta(minutes=10), timedelta(minutes=1))
+"""How long before its end the holder of a lease is told of it."""
+HOOK = "~/.config/gpu/on-stop"
+"""What she may have run before her container is stopped."""
+LONGEST_REASON = 500
+
+_MINUTE = timedelta(minutes=1)
+
+
+def passed(left: timedelta) -> timedelta | None:
+    """The last of these moments that a lease with `left` to go has behind it; None when all are to come.
+
+    It is what an extended lease counts as warned of: nobody who has just moved an end is warned of it.
+    """
+    return min((before for before in WARN_BEFORE if left <= before), default=None)
+
+
+def due(lease: Lease, now: datetime) -> timedelta | None:
+    """Which warning a live lease is to be given now: how long before its end, or None.
+
+    Of several that were missed, while the gateway was down or because the clock was set, only the newest.
+    A lease that was granted for less than a day is not warned of what lies before its grant.
+    """
+    left = lease.expires_at - now
+    before = passed(left)
+    if before is None or left <= timedelta(0) or lease.expires_at - before <= lease.granted_at:
+        return None
+    return before if lease.warned is None or before < lease.warned else None
+
+
+def warning(lease: Lease, names: str, now: datetime) -> str:
+    """What a warning says. `names` are those of its devices, such as `GPU 0 and GPU 1`."""
+    container = "; your container is stopped then" if lease.shown else ""
+    return (
+        f"Your lease {lease.id} of {names} ends in {_left(lease.expires_at - now)}, at "
+        f"{format_instant(lease.expires_at)}{container}. To keep it longer: gpu extend {lease.id}"
+    )
+
+
+def stopping(reason: str, until: datetime) -> str:
+    """What is said, and greeted with, while her programs have time to save their work."""
+    return (
+        f"{_whole(reason)} Your container is stopped when the programs that save their work and {HOOK} have "
+        f"ended, at {format_instant(until)} at the latest."
+    )
+
+
+def stopped(reason: str, at: datetime) -> str:
+    """What the next greeting says: what was ended, when and why. What the reason advises to do is done."""
+    return f"Your container was stopped at {format_instant(at)}: {_whole(reason.partition(';')[0])}"
+
+
+def _left(left: timedelta) -> str:
+    """The time left, as somebody says it who is a moment late."""
+    return format_duration(-(-left // _MINUTE) * _MINUTE)
+
+
+def _whole(reason: str) -> str:
+    """A reason as one sentence of a bounded length."""
+    return reason[:LONGEST_REASON].rstrip(". ") + "."
