@@ -51,7 +51,7 @@ class Connection(Forwarding):
         self._no_more_sessions = False
         self._promised = False
         self._sessions: dict[str, Session] = {}
-        copies = {key: key.for_connection(id_) for key in set(options.server_host_keys.values())}  # type: ignore[attr-defined]
+        copies = {key: key.for_connection(id_) for key in options.all_server_host_keys.values()}  # type: ignore[attr-defined]
         self._server_host_keys = {name: copies[key] for name, key in options.server_host_keys.items()}  # type: ignore[assignment]
         self._all_server_host_keys = {
             key.public_data: copies[key] for key in options.all_server_host_keys.values()

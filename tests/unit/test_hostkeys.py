@@ -53,7 +53,36 @@ def test_a_missing_one_is_made_and_the_others_stay(tmp_path: Path) -> None:
     assert first[1] != second[1]
 
 
-@pytest.mark.parametrize("name", NAMES)
+def test_the_next_ones_come_after_those_in_use(tmp_path: Path) -> None:
+    """The first of a kind is the one that a key exchange uses."""
+    used = HostKeys(tmp_path).public()
+    for kind in ("rsa", "ed25519"):
+        subprocess.run(
+            ["ssh-keygen", "-q", "-t", kind, "-N", "", "-f", tmp_path / f"next_{kind}"], check=True
+        )
+    keys = HostKeys(tmp_path)
+    assert keys.public()[:3] == used
+    assert [decode_ssh_public_key(blob).algorithm for blob in keys.public()[3:]] == [
+        b"ssh-ed25519",
+        b"ssh-rsa",
+    ]
+    following = keys.public()[3]
+    assert decode_ssh_public_key(following).verify(b"data", keys.sign(following, b"ssh-ed25519", b"data"))
+    (tmp_path / "next_ed25519").rename(tmp_path / "host_ed25519")
+    assert HostKeys(tmp_path).public() == (following, *used[1:], keys.public()[4])
+
+
+@pytest.mark.parametrize("name", ["host_ed25519", "next_ed25519"])
+def test_one_of_another_kind_is_one_sentence(tmp_path: Path, name: str) -> None:
+    """It would be offered at once, under a name that no client has heard of."""
+    words = ["ssh-keygen", "-q", "-t", "ecdsa", "-b", "521", "-N", "", "-f", tmp_path / name]
+    subprocess.run(words, check=True)
+    with pytest.raises(PlatformError, match="put one of the kind ssh-ed25519 there") as caught:
+        HostKeys(tmp_path)
+    assert caught.value.code is Code.UNAVAILABLE
+
+
+@pytest.mark.parametrize("name", [*NAMES, "next_rsa"])
 @pytest.mark.parametrize("how", ["empty", "garbage", "directory", "dangling", "encrypted"])
 def test_one_that_cannot_be_read_is_one_sentence(tmp_path: Path, name: str, how: str) -> None:
     path = tmp_path / name
