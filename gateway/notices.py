@@ -20,25 +20,16 @@ LONGEST_REASON = 500
 _MINUTE = timedelta(minutes=1)
 
 
-def passed(left: timedelta) -> timedelta | None:
-    """The last of these moments that a lease with `left` to go has behind it; None when all are to come.
+def due(told_at: datetime, expires_at: datetime, now: datetime) -> timedelta | None:
+    """Which warning of the end at `expires_at` is to be given now: how long before the end its moment was.
 
-    It is what an extended lease counts as warned of: nobody who has just moved an end is warned of it.
+    `told_at` is when the holder was told last: by the grant, at first, then by each warning. Only moments
+    after it count, so an end that was moved away is not warned of at once. Of several that were missed, while
+    the gateway was down or because the clock was set, the newest; of an end that has come, none.
     """
-    return min((before for before in WARN_BEFORE if left <= before), default=None)
-
-
-def due(lease: Lease, now: datetime) -> timedelta | None:
-    """Which warning a live lease is to be given now: how long before its end, or None.
-
-    Of several that were missed, while the gateway was down or because the clock was set, only the newest.
-    A lease that was granted for less than a day is not warned of what lies before its grant.
-    """
-    left = lease.expires_at - now
-    before = passed(left)
-    if before is None or left <= timedelta(0) or lease.expires_at - before <= lease.granted_at:
-        return None
-    return before if lease.warned is None or before < lease.warned else None
+    moments = {before: expires_at - before for before in WARN_BEFORE}
+    missed = [before for before, moment in moments.items() if told_at < moment <= now < expires_at]
+    return min(missed, default=None)
 
 
 def warning(lease: Lease, names: str, now: datetime) -> str:

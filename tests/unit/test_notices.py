@@ -10,31 +10,31 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.leases import Lease, State
-from gateway.notices import LONGEST_REASON, WARN_BEFORE, due, passed, stopped, stopping, warning
+from gateway.notices import LONGEST_REASON, WARN_BEFORE, due, stopped, stopping, warning
 from tests.support.stores import NOW
 
 DAY, HOUR, MINUTE = timedelta(days=1), timedelta(hours=1), timedelta(minutes=1)
 
 
-def lease(length: timedelta, warned: timedelta | None = None) -> Lease:
+def lease(length: timedelta) -> Lease:
     """Granted at NOW."""
-    return Lease(3, 1, "alice", ("GPU-0",), State.ACTIVE, NOW, NOW + length, shown=True, warned=warned)
+    return Lease(3, 1, "alice", ("GPU-0",), State.ACTIVE, NOW, NOW + length, shown=True)
 
 
-def told(held: Lease, every: timedelta, until: timedelta) -> list[tuple[timedelta, timedelta]]:
+def told(length: timedelta, every: timedelta, until: timedelta) -> list[tuple[timedelta, timedelta]]:
     """Which warnings are given by one who looks so often: how long before the end each is, and was."""
-    given, moment = [], NOW
+    given, told_at, moment, end = [], NOW, NOW, NOW + length
     while moment <= NOW + until:
-        before = due(held, moment)
+        before = due(told_at, end, moment)
         if before is not None:
-            given.append((before, held.expires_at - moment))
-            held = replace(held, warned=before)
+            given.append((before, end - moment))
+            told_at = moment
         moment += every
     return given
 
 
 def test_a_long_lease_is_warned_of_four_times_each_in_its_moment() -> None:
-    given = told(lease(2 * DAY), timedelta(seconds=30), 3 * DAY)
+    given = told(2 * DAY, timedelta(seconds=30), 3 * DAY)
     assert given == [(before, before) for before in (DAY, HOUR, 10 * MINUTE, MINUTE)]
 
 
@@ -49,51 +49,44 @@ def test_a_long_lease_is_warned_of_four_times_each_in_its_moment() -> None:
     ],
 )
 def test_what_lies_before_the_grant_is_not_warned_of(length: timedelta, marks: list[timedelta]) -> None:
-    assert [before for before, _ in told(lease(length), timedelta(seconds=30), 2 * DAY)] == marks
+    assert [before for before, _ in told(length, timedelta(seconds=30), 2 * DAY)] == marks
 
 
 def test_after_a_pause_only_the_newest_is_given() -> None:
-    held = lease(2 * DAY)
-    late = held.expires_at - 5 * MINUTE
-    assert due(held, late) == 10 * MINUTE
-    assert due(replace(held, warned=DAY), late) == 10 * MINUTE
-    assert due(replace(held, warned=10 * MINUTE), late) is None
+    end = NOW + 2 * DAY
+    late = end - 5 * MINUTE
+    assert due(NOW, end, late) == 10 * MINUTE
+    assert due(end - DAY, end, late) == 10 * MINUTE
+    assert due(end - 10 * MINUTE, end, late) is None
 
 
 @pytest.mark.parametrize("after", [timedelta(0), HOUR, 9 * DAY])
 def test_nobody_is_warned_of_an_end_that_has_come(after: timedelta) -> None:
-    held = lease(2 * DAY)
-    assert due(held, held.expires_at + after) is None
+    assert due(NOW, NOW + 2 * DAY, NOW + 2 * DAY + after) is None
 
 
 def test_an_extended_lease_is_warned_of_its_new_end_and_not_at_once() -> None:
-    moment = NOW + 2 * DAY - 30 * MINUTE
-    left = 8 * HOUR + 30 * MINUTE
-    held = replace(lease(2 * DAY, HOUR), expires_at=moment + left, warned=passed(left))
-    assert held.warned == DAY
-    assert due(held, moment) is None
-    assert due(held, held.expires_at - HOUR) == HOUR
-    assert passed(2 * DAY) is None
+    """Told an hour before its end, and moved by eight hours then: the day before the new end is over."""
+    told_at = NOW + 2 * DAY - HOUR
+    end = NOW + 2 * DAY + 8 * HOUR
+    assert due(told_at, end, told_at + MINUTE) is None
+    assert due(told_at, end, end - HOUR) == HOUR
 
 
-@given(
-    st.integers(1, 4 * 1440),
-    st.lists(st.integers(0, 5 * 1440), max_size=40).map(sorted),
-)
+@given(st.integers(1, 4 * 1440), st.lists(st.integers(0, 5 * 1440), max_size=40).map(sorted))
 def test_however_often_somebody_looks_each_is_given_once_and_in_time(length: int, looks: list[int]) -> None:
     """Never twice, never after the end, never early, and the last look before the end knows the newest."""
-    held = lease(length * MINUTE)
+    end, told_at = NOW + length * MINUTE, NOW
     given: list[timedelta] = []
     for look in looks:
         moment = NOW + look * MINUTE
-        before = due(held, moment)
+        before = due(told_at, end, moment)
         if before is not None:
-            assert timedelta(0) < held.expires_at - moment <= before < held.expires_at - NOW
+            assert timedelta(0) < end - moment <= before < end - NOW
             given.append(before)
-            held = replace(held, warned=before)
-        live = moment < held.expires_at
-        wanted = [mark for mark in WARN_BEFORE if held.expires_at - moment <= mark < held.expires_at - NOW]
-        assert not live or held.warned == (min(wanted) if wanted else None)
+            told_at = moment
+        wanted = [mark for mark in WARN_BEFORE if end - moment <= mark < end - NOW]
+        assert moment >= end or given[-1:] == ([min(wanted)] if wanted else [])
     assert given == sorted(set(given), reverse=True)
 
 
