@@ -36,6 +36,25 @@ def _no_more_sessions(side: Side) -> str:
     return asyncio.run(play())
 
 
+# `inner PORT` starts OpenSSH's own sshd inside and `away PORT` ends it; `by` is an ssh that knows `inner` and
+# every host that `at NAME PORT` says is at that port of a loopback.
+_INNER = r"""
+cat "$CONFIG" >jump
+at() {
+    sed "s/^Host gw/Host $1/; s/HostName .*/HostName 127.0.0.1/; s/Port .*/Port $2/
+        s,UserKnownHostsFile.*,UserKnownHostsFile ./known-$1," "$CONFIG" >>jump
+}
+by() { /usr/bin/ssh -F jump -o KexAlgorithms=curve25519-sha256 "$@"; }
+inner() {
+    ssh gw "mkdir -m 700 c$1; tar -xf - -C c$1; ssh-keygen -q -t ed25519 -N '' -f c$1/host" <"$SSHD"
+    ssh gw "cat >c$1/keys" <"$KEY.pub"
+    ssh gw "cd c$1; LD_LIBRARY_PATH=\$PWD exec \$PWD/sshd -D -e -p $1 -h \$PWD/host -f /dev/null \
+        -o ListenAddress=127.0.0.1 -o PidFile=none -o StrictModes=no -o AuthorizedKeysFile=\$PWD/keys \
+        -o UsePAM=no" 2>log >/dev/null & until_ok grep -qs listening log
+    at inner "$1"
+}
+away() { ssh gw "pkill -f 'sshd -D -e -p [${1%"${1#?}"}]${1#?}'; rm -r c$1"; }
+"""
 _MASTER = 'ssh -N -M -S ./m "$@" gw & until_ok test -S m\n'
 _QUIT = "\nssh -q -S ./m -O exit gw"
 
@@ -89,21 +108,28 @@ CASES = [
     ),
     Case(
         "48 through it to a server inside, and further",
-        r"""
-        ssh gw 'mkdir -m 700 c48; tar -xf - -C c48; ssh-keygen -q -t ed25519 -N "" -f c48/host' <"$SSHD"
-        ssh gw 'cat >c48/keys' <"$KEY.pub"
-        ssh gw 'cd c48; LD_LIBRARY_PATH=$PWD exec $PWD/sshd -D -e -p 2248 -h $PWD/host -f /dev/null \
-            -o ListenAddress=127.0.0.1 -o PidFile=none -o StrictModes=no -o AuthorizedKeysFile=$PWD/keys \
-            -o UsePAM=no' 2>log >/dev/null & until_ok grep -qs listening log
-        cat "$CONFIG" >jump
-        sed 's/^Host gw/Host inner/; s/HostName .*/HostName 127.0.0.1/; s/Port .*/Port 2248/
-            s,UserKnownHostsFile.*,UserKnownHostsFile ./inner,' "$CONFIG" >>jump
-        /usr/bin/ssh -F jump -J gw inner 'echo inside; exit 5'; echo $?
-        head -c 1000000 /dev/urandom >f; /usr/bin/ssh -F jump -J gw inner cat <f | cmp - f && echo same
-        /usr/bin/ssh -F jump -J gw,inner inner 'echo twice'; echo $?
-        ssh gw 'pkill -f "sshd -D -e -p 224[8]"; rm -r c48'
+        _INNER
+        + r"""
+        inner 2248; by -J gw inner 'echo inside; exit 5'; echo $?
+        head -c 1000000 /dev/urandom >f; by -J gw inner cat <f | cmp - f && echo same
+        by -J gw,inner inner 'echo twice'; echo $?; away 2248
         """,
         shows="inside\n5\nsame\ntwice\n0\n",
+    ),
+    Case(
+        "48 into it, through itself and through OpenSSH's sshd",
+        _INNER
+        + r"""
+        inner 2249; at back 2250; at further 2251; head -c 1000000 /dev/urandom >f
+        by -N -M -S ./m1 -R "2250:$HOST:$PORT" gw & until_ok test -S m1
+        by -N -M -S ./m2 -J gw -R "2251:$HOST:$PORT" inner & until_ok test -S m2
+        by -J gw back 'echo through itself; exit 6'; echo $?
+        by -J gw,inner further 'echo through sshd; exit 7'; echo $?
+        by -J gw,inner further cat <f | cmp - f && echo same
+        by -J gw,back,inner further 'echo through all'; echo $?
+        for m in m1 m2; do by -q -S ./$m -O exit gw; done; away 2249
+        """,
+        shows="through itself\n6\nthrough sshd\n7\nsame\nthrough all\n0\n",
     ),
     Case(
         "48 reached through another program",
