@@ -1,26 +1,44 @@
-"""`gpuadmin gpu`: the GPUs of this machine and who holds them.
+"""`gpuadmin gpu`: the GPUs of this machine, their state, and who holds them.
 
 Owns the command lines. Must not know NVML.
 """
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
+from typing import Any
+
 import click
 
 from admin.call import Call, as_json, pass_call
 from admin.inventory import look, look_when_unknown
-from admin.output import field, instant, listing, minute, say
+from admin.output import Record, field, instant, listing, minute, say
+from gateway.devices import Device
+from gateway.errors import Code, PlatformError
+from gateway.leases import Lease
+from gateway.tables import printable
 from gateway.units import format_instant, format_size
+
+WIDE = 40
+"""Characters of a reason that the table shows; gpu show has all."""
+XIDS = 5
+
+
+def _short(record: Record) -> str | None:
+    reason: str | None = record["reason"]
+    return reason if reason is None or len(reason) <= WIDE else reason[: WIDE - 1] + "…"
+
 
 COLUMNS = [
     ("GPU", field("index")),
     ("ID", field("id")),
     ("MODEL", field("model")),
     ("MEMORY", lambda record: format_size(record["memory"])),
+    ("STATE", field("state")),
     ("HELD BY", field("user")),
     ("UNTIL", lambda record: minute(record["expires_at"])),
-    ("DRAINED", lambda record: None if record["drained"] is None else record["drained"] or "yes"),
-    ("PROBLEM", field("problem")),
+    ("REASON", _short),
 ]
 
 
@@ -34,36 +52,101 @@ def gpu() -> None:
     """
 
 
+def _record(device: Device, lease: Lease | None) -> dict[str, Any]:
+    return {
+        "id": device.id,
+        "index": device.index,
+        "model": device.model,
+        "memory": device.memory,
+        "node": device.node,
+        "state": device.state.value,
+        "reason": device.reason,
+        "problem": device.problem,
+        "drained": device.drained,
+        "lease": lease and lease.id,
+        "user": lease and lease.user,
+        "expires_at": instant(lease.expires_at) if lease else None,
+    }
+
+
+def _holders(call: Call) -> dict[str, Lease]:
+    return {device: lease for lease in call.store.held_leases() for device in lease.devices}
+
+
 @gpu.command("list")
 @as_json
 @pass_call
 def list_(call: Call, as_json: bool) -> None:
-    """List the GPUs, who holds each and until when.
+    """List the GPUs: the state of each, who holds it and until when.
 
     \b
     Example:
       gpuadmin gpu list --json
     """
     look(call)
-    holders = {device: lease for lease in call.store.held_leases() for device in lease.devices}
-    records = []
-    for device in call.store.devices():
-        lease = holders.get(device.id)
-        records.append(
-            {
-                "id": device.id,
-                "index": device.index,
-                "model": device.model,
-                "memory": device.memory,
-                "node": device.node,
-                "problem": device.problem,
-                "drained": device.drained,
-                "lease": lease and lease.id,
-                "user": lease and lease.user,
-                "expires_at": instant(lease.expires_at) if lease else None,
-            }
-        )
+    holders = _holders(call)
+    records = [_record(device, holders.get(device.id)) for device in call.store.devices()]
     listing(records, COLUMNS, as_json)
+
+
+@gpu.command()
+@click.argument("id_", metavar="ID")
+@as_json
+@pass_call
+def show(call: Call, id_: str, as_json: bool) -> None:
+    """Show all that is known of one GPU: what it is, its state and why, its last errors, and its holder.
+
+    \b
+    Example:
+      gpuadmin gpu show GPU-7f6d0f5e-1c4a-4a0e-8a53-0c5b9bb8f0a1
+    """
+    look(call)
+    device = next((each for each in call.store.devices() if each.id == id_), None)
+    if device is None:
+        raise PlatformError(Code.NOT_FOUND, f"There is no GPU {id_!r}; see: gpuadmin gpu list")
+    hardware = device.hardware
+    record = {
+        **_record(device, _holders(call).get(id_)),
+        "bus_id": hardware.bus_id,
+        "minor": hardware.minor,
+        "capability": hardware.capability,
+        "numa": hardware.numa,
+        "mig": hardware.mig,
+        "driver": hardware.driver,
+        "links": dict(hardware.links),
+        "xids": [{"at": instant(at), "found": text} for at, text in call.store.xids(id_, XIDS)],
+    }
+    if as_json:
+        click.echo(json.dumps([record], indent=2))
+        return
+    for name, value in _lines(record):
+        click.echo(f"{name:<12}  {printable(value)}")
+
+
+def _lines(record: Record) -> Iterator[tuple[str, str]]:
+    """What there is to say for people; a GPU leaves some questions unanswered."""
+    yield "gpu", f"{record['index']} of {record['node']}"
+    yield "id", record["id"]
+    yield "model", record["model"]
+    yield "memory", format_size(record["memory"])
+    yield "state", record["state"]
+    if record["reason"]:
+        yield "reason", record["reason"]
+    if record["user"] is not None:
+        yield "held by", f"{record['user']} until {minute(record['expires_at'])} (lease {record['lease']})"
+    for name in ("driver", "capability", "numa"):
+        if record[name] is not None:
+            yield name, str(record[name])
+    if record["mig"] is not None:
+        yield "mig", "on" if record["mig"] else "off"
+    if record["bus_id"] is not None:
+        yield "pci", record["bus_id"]
+    if record["minor"] is not None:
+        yield "node", f"/dev/nvidia{record['minor']}"
+    for other, word in record["links"].items():
+        yield "link", f"{word} to {other}"
+    for xid in record["xids"]:
+        yield "error", f"{minute(xid['at'])}  {xid['found']}"
 
 
 @gpu.command()
@@ -79,7 +162,7 @@ def drain(call: Call, id_: str, reason: str) -> None:
     """
     look_when_unknown(call)
     changed = call.store.drain(id_, reason, call.actor, call.now)
-    holder = next((lease for lease in call.store.held_leases() if id_ in lease.devices), None)
+    holder = _holders(call).get(id_)
     until = f"; {holder.user} holds it until {format_instant(holder.expires_at)}" if holder else ""
     say(f"{'Drained' if changed else 'It is drained already:'} {id_}{until}.")
 
@@ -88,11 +171,17 @@ def drain(call: Call, id_: str, reason: str) -> None:
 @click.argument("id_", metavar="ID")
 @pass_call
 def undrain(call: Call, id_: str) -> None:
-    """Let a drained GPU be granted again.
+    """Let a GPU that is drained or quarantined be granted again.
+
+    A quarantine for an Xid ends; one for what the GPU says of itself now, or for who uses it, ends with that.
 
     \b
     Example:
       gpuadmin gpu undrain GPU-7f6d0f5e-1c4a-4a0e-8a53-0c5b9bb8f0a1
     """
     changed = call.store.drain(id_, None, call.actor, call.now)
-    say(f"{id_} can be granted again." if changed else f"{id_} was not drained.")
+    device = next(each for each in call.store.devices() if each.id == id_)
+    if device.problem is not None:
+        say(f"{id_} is {device.state.value} until that is seen to be over: {device.problem}.")
+    else:
+        say(f"{id_} can be granted again." if changed else f"{id_} was not drained.")

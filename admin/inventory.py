@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from admin.acting import broker_runs
 from admin.call import Call
+from gateway import boot
 from gateway.devices import managed
 
 
@@ -17,7 +18,8 @@ def look(call: Call) -> None:
     # Imported here: it loads the driver's library, which most commands do not need.
     from gateway.nvml import NvmlProbe
 
-    call.store.sync_devices(managed(NvmlProbe().devices(), call.config.manage), call.now)
+    seen = NvmlProbe().look(boot.look().boot)
+    call.store.sync_devices(managed(seen.devices, call.config.manage), call.now, seen.told)
 
 
 def look_when_unknown(call: Call) -> None:

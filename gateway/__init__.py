@@ -31,7 +31,7 @@ Floors: who may import whom. A test holds them (setup.cfg has the contracts)::
        privileges
     0  errors names units keys users devices quotas leases usage images mounts networks workspaces sessions
                                                       keyoptions sources certificates credentials clock
-                                                      onetime throttle tables notices
+                                                      onetime throttle tables notices health
                                                       mirrors config disks
                                                       the nouns: values and decisions
 

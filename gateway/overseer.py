@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
+from gateway import boot
 from gateway.connections import Connections
 from gateway.devices import managed
 from gateway.errors import PlatformError
@@ -131,8 +132,13 @@ class Overseer:
         await self._desk.ask(lambda store: store.show_running(running))
 
     async def _inventory(self) -> None:
-        devices = await asyncio.to_thread(self._probe.devices)
-        ours = managed(devices, self._parts.config.manage)
-        moment = now()
-        await self._desk.ask(lambda store: store.sync_devices(ours, moment))
+        try:
+            seen = await asyncio.to_thread(self._probe.look, boot.look().boot)
+        except PlatformError as error:
+            # What to do about it stands in the log and in doctor; here there is room for what it is.
+            reason = error.message.partition(";")[0].partition(":")[0]
+            await self._desk.ask(lambda store: store.lose_devices(reason, now()))
+            raise
+        ours = managed(seen.devices, self._parts.config.manage)
+        await self._desk.ask(lambda store: store.sync_devices(ours, now(), seen.told))
         self._parts.broker.inventory = {device.id: device for device in ours}

@@ -15,6 +15,7 @@ from gateway.certificates import Trust
 from gateway.clock import Clock
 from gateway.devices import Device
 from gateway.disks import Disk
+from gateway.health import Told
 from gateway.keys import PublicKey
 from gateway.leases import Lease
 from gateway.users import Account, User
@@ -121,8 +122,11 @@ class BrokerStore(Protocol):
     def flag_lease(self, lease_id: int, problem: str | None, now: datetime) -> None:
         """Set or clear what an operator has to look at."""
 
-    def sync_devices(self, devices: Sequence[Device], now: datetime) -> None:
-        """Make the inventory what the probe saw; devices that went missing stay known, with a problem."""
+    def sync_devices(self, devices: Sequence[Device], now: datetime, told: Told) -> None:
+        """Make the inventory what the probe saw; devices that went missing stay known, and are lost."""
+
+    def lose_devices(self, reason: str, now: datetime) -> None:
+        """No device of this machine answers: all are lost, for `reason`."""
 
     def wanted(self) -> list[Wanted]:
         """What operators asked for and nobody has done yet, oldest first."""

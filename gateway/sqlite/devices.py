@@ -1,70 +1,136 @@
 """The inventory of devices in the database.
 
-Owns the rows that the probe's answers end in. Must not grant one.
+Owns the rows that the probe's answers end in, and the events of what happens to a GPU. What state follows is
+gateway.health's. Must not grant a device.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict
 from datetime import datetime
 
-from gateway.devices import Device
+from gateway import health
+from gateway.devices import Cause, Device, Hardware, Health, Quarantine
 from gateway.errors import Code, PlatformError
-from gateway.sqlite.rows import Base
+from gateway.health import Signs, Told
+from gateway.sqlite.database import Row
+from gateway.sqlite.rows import Base, Facts
 
-_MISSING = "not seen by the driver"
+_ACTOR = "gateway"
+_XID = "gpu xid"
+_NOTHING = Told()
 
 
 class Devices(Base):
     """The inventory's part of the store."""
 
     def devices(self) -> list[Device]:
-        """Every device ever seen, by node and index; one that is missing now has a problem."""
-        return [
-            Device(
-                id=row["id"],
-                index=row["number"],
-                model=row["model"],
-                memory=row["memory"],
-                node=row["node"],
-                problem=row["problem"],
-                drained=row["drained"],
-            )
-            for row in self._db.rows("select * from device order by node, number, id")
-        ]
+        """Every device ever seen, by node and index; one that is missing now is lost."""
+        return [_device(row) for row in self._db.rows("select * from device order by node, number, id")]
 
-    def sync_devices(self, devices: Sequence[Device], now: datetime) -> None:
-        """Make the inventory what the probe saw; devices that went missing stay known, with a problem.
+    def sync_devices(self, devices: Sequence[Device], now: datetime, told: Told = _NOTHING) -> None:
+        """Make the inventory what the probe saw; devices that went missing stay known, and are lost.
 
         A drained device stays so: no probe knows of that.
         """
         with self._db.write():
-            known = {device.id: replace(device, drained=None) for device in self.devices()}
+            known = {device.id: device for device in self.devices()}
             seen = {device.id: device for device in devices}
-            missing = [replace(device, problem=_MISSING) for key, device in known.items() if key not in seen]
-            for device in [*seen.values(), *missing]:
-                if device != known.get(device.id):
-                    self._put(device, known.get(device.id), now)
+            taken = self._held_ids()
+            for id_ in [*seen, *(id_ for id_ in known if id_ not in seen)]:
+                before = known.get(id_)
+                signs = told.signs.get(id_, Signs())
+                if id_ not in seen and before is not None:
+                    signs = Signs(error=told.silent.get(before.index))
+                device = health.judge(before, seen.get(id_), signs, told.era)
+                if id_ in told.use and id_ not in taken:
+                    device = health.used(device, told.use[id_], told.era)
+                if device != before:
+                    self._put(device, before, now)
 
-    def drain(self, device_id: str, reason: str | None, actor: str, now: datetime) -> bool:
-        """Grant a device no more, for `reason`, or with None grant it again; its lease stays as it is.
+    def lose_devices(self, reason: str, now: datetime) -> None:
+        """No device of this machine answers: all are lost, for `reason`."""
+        with self._db.write():
+            for device in self.devices():
+                lost = health.lost(device, reason)
+                if lost != device:
+                    self._put(lost, device, now)
 
-        False when it is so already. Raises NOT_FOUND.
+    def note_xid(self, device_id: str, number: int, era: str, now: datetime) -> bool:
+        """Record an Xid; one of the hardware's quarantines the device. Whether its state changed.
+
+        Nothing happens for a device that is not in the inventory.
         """
         with self._db.write():
-            row = self._db.row("select drained from device where id = ?", device_id)
-            if row is None:
-                raise PlatformError(Code.NOT_FOUND, f"There is no GPU {device_id!r}; see: gpuadmin gpu list")
-            if row["drained"] == reason:
+            found = health.of_xid(number)
+            before = self._find(device_id)
+            if before is None:
                 return False
+            self._event(now, _ACTOR, _XID, device_id, None, {"xid": number}, found.text)
+            if found.health is not Health.QUARANTINED:
+                return False
+            after = health.quarantined(before, Quarantine(found.text, Cause.XID, era))
+            if after == before:
+                return False
+            self._put(after, before, now)
+            return after.state is not before.state
+
+    def quarantine_busy(self, device_id: str, reason: str, era: str, now: datetime) -> None:
+        """Take out of use a device that nobody holds any more and that something still uses."""
+        with self._db.write():
+            before = self._find(device_id)
+            if before is not None:
+                after = health.used(before, reason, era)
+                if after != before:
+                    self._put(after, before, now)
+
+    def xids(self, device_id: str, count: int) -> list[tuple[datetime, str]]:
+        """When the last `count` Xids of a device came, and what each says, the newest first."""
+        rows = self._db.rows(
+            "select at, reason from event where verb = ? and subject = ? order by id desc limit ?",
+            _XID,
+            device_id,
+            count,
+        )
+        return [(datetime.fromisoformat(row["at"]), row["reason"]) for row in rows]
+
+    def drain(self, device_id: str, reason: str | None, actor: str, now: datetime) -> bool:
+        """Grant a device no more, for `reason`; its lease stays as it is. With None grant it again.
+
+        That ends a quarantine for an Xid too. False when it is so already. Raises NOT_FOUND.
+        """
+        with self._db.write():
+            device = self._find(device_id)
+            if device is None:
+                raise PlatformError(Code.NOT_FOUND, f"There is no GPU {device_id!r}; see: gpuadmin gpu list")
+            ends = reason is None and health.ended_by_hand(device)
+            if device.drained == reason and not ends:
+                return False
+            before: Facts = {"drained": device.drained}
+            if ends:
+                before = {**before, "quarantine": device.problem}
+                self._write(health.lifted(device))
             self._db.change("update device set drained = ? where id = ?", reason, device_id)
             verb = "gpu undrain" if reason is None else "gpu drain"
-            before, after = {"drained": row["drained"]}, {"drained": reason}
-            self._event(now, actor, verb, device_id, before, after, reason or "")
+            self._event(now, actor, verb, device_id, before, {"drained": reason}, reason or "")
             return True
 
+    def _find(self, device_id: str) -> Device | None:
+        row = self._db.row("select * from device where id = ?", device_id)
+        return None if row is None else _device(row)
+
+    def _held_ids(self) -> set[str]:
+        rows = self._db.rows("select device_id from lease_device where released_at is null")
+        return {row["device_id"] for row in rows}
+
     def _put(self, device: Device, before: Device | None, now: datetime) -> None:
+        self._write(device)
+        was = None if before is None else _facts(before)
+        self._event(now, _ACTOR, "gpu seen", device.id, was, {**_facts(device), "model": device.model})
+
+    def _write(self, device: Device) -> None:
         # Not INSERT OR REPLACE: that deletes the row first, and leases refer to it.
         self._db.table("device").upsert(
             {
@@ -74,9 +140,40 @@ class Devices(Base):
                 "model": device.model,
                 "memory": device.memory,
                 "problem": device.problem,
+                "health": device.health.value,
+                "remark": device.remark,
+                "quarantine": None if device.quarantine is None else json.dumps(asdict(device.quarantine)),
+                "hardware": json.dumps(asdict(device.hardware)),
             },
             pk="id",
         )
-        was = None if before is None else {"problem": before.problem, "index": before.index}
-        after = {"problem": device.problem, "index": device.index, "model": device.model}
-        self._event(now, "gateway", "gpu seen", device.id, was, after)
+
+
+def _facts(device: Device) -> Facts:
+    return {"state": device.state.value, "problem": device.problem, "index": device.index}
+
+
+def _device(row: Row) -> Device:
+    return Device(
+        id=row["id"],
+        index=row["number"],
+        model=row["model"],
+        memory=row["memory"],
+        node=row["node"],
+        problem=row["problem"],
+        drained=row["drained"],
+        health=Health(row["health"]),
+        remark=row["remark"],
+        quarantine=None if row["quarantine"] is None else _quarantine(json.loads(row["quarantine"])),
+        hardware=_hardware(json.loads(row["hardware"])),
+    )
+
+
+def _quarantine(stored: dict[str, str]) -> Quarantine:
+    return Quarantine(stored["reason"], Cause(stored["cause"]), stored["era"])
+
+
+def _hardware(stored: dict[str, object]) -> Hardware:
+    links = stored.pop("links", [])
+    assert isinstance(links, list)
+    return Hardware(**stored, links=tuple((other, word) for other, word in links))  # type: ignore[arg-type]

@@ -119,3 +119,12 @@ def m016_lifecycle(db: Database) -> None:
     db.execute("alter table newer_lease_device rename to lease_device")
     db.execute("create index lease_held on lease(user_id) where released_at is null")
     db.execute("create unique index one_holder on lease_device(device_id) where released_at is null")
+
+
+@migrations()
+def m017_health(db: Database) -> None:
+    """What was seen of a GPU's health, its quarantine, and what it is: JSON where there are parts."""
+    db.execute("alter table device add column health text not null default 'healthy'")
+    db.execute("alter table device add column remark text")
+    db.execute("alter table device add column quarantine text")
+    db.execute("alter table device add column hardware text not null default '{}'")

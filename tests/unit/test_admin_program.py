@@ -80,7 +80,7 @@ def test_every_list_has_json() -> None:
 
 def test_the_verbs_are_those_of_this_version() -> None:
     assert {" ".join(path) for path, command in ALL if not isinstance(command, click.Group)} == set(
-        """allocate;extend;release;leases;report;doctor;install;gpu list;gpu drain;gpu undrain;
+        """allocate;extend;release;leases;report;doctor;install;gpu list;gpu show;gpu drain;gpu undrain;
         group add;group list;group remove;group join;group leave;quota set;quota show;image list;image build;
         image add;image pin;workspace list;
         workspace show;workspace start;workspace stop;workspace hand-over;workspace remove;
@@ -115,12 +115,19 @@ def test_gpus_are_found_by_the_driver_when_no_gateway_runs(tmp_path: Path, stand
         "model",
         "memory",
         "node",
+        "state",
+        "reason",
         "problem",
         "drained",
         "lease",
         "user",
         "expires_at",
     }
+    shown = gpuadmin(state, "gpu", "show", gpus[1]["id"], env={"LD_LIBRARY_PATH": str(stand_ins)}).stdout
+    lines = dict(line.split(maxsplit=1) for line in shown.splitlines() if not line.startswith("link"))
+    assert (lines["gpu"], lines["state"], lines["mig"]) == ("1 of local", "healthy", "off")
+    assert (lines["pci"], lines["node"], lines["numa"]) == ("00000000:11:00.0", "/dev/nvidia1", "0")
+    assert f"link          NODE to {gpus[3]['id']}\n" in shown
     # What config calls managed is all that is granted, and a first grant looks by itself.
     config = tmp_path / "config.toml"
     config.write_text(f'[gpus]\nmanage = ["{gpus[2]["id"]}"]\n')

@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,12 @@ from gateway.nvml import NvmlProbe
 
 def answer():
     try:
-        devices = [dataclasses.asdict(device) for device in NvmlProbe("here").devices()]
-        return {"devices": devices, "driver": NvmlProbe().driver_version()}
+        look = NvmlProbe("here").look("a-boot")
+        devices = [dataclasses.asdict(device) for device in look.devices]
+        told = dataclasses.asdict(look.told)
+        occupations = [dataclasses.asdict(each) for each in NvmlProbe().occupations()]
+        driver = NvmlProbe().driver_version()
+        return {"devices": devices, "driver": driver, "told": told, "occupations": occupations}
     except PlatformError as error:
         return {"code": error.code.value, "message": error.message}
 
@@ -72,7 +77,9 @@ def test_lists_every_gpu_with_its_model_and_memory(stand_ins: Path, tmp_path: Pa
         answer = ask()
     assert answer["driver"] == state.DRIVER
     assert [device["id"] for device in answer["devices"]] == [gpu.uuid for gpu in machine]
-    assert answer["devices"][3] == {
+    shown = answer["devices"][3]
+    assert (shown.pop("hardware")["minor"], shown.pop("health")) == (3, "healthy")
+    assert shown == {
         "id": "GPU-4",
         "index": 3,
         "model": "NVIDIA A100-SXM4-40GB",
@@ -80,12 +87,15 @@ def test_lists_every_gpu_with_its_model_and_memory(stand_ins: Path, tmp_path: Pa
         "node": "here",
         "problem": None,
         "drained": None,
+        "remark": None,
+        "quarantine": None,
     }
 
 
 def test_a_machine_without_nvidias_library_has_no_gpu(tmp_path: Path) -> None:
     with Asker(None, tmp_path / "state") as ask:
-        assert ask() == {"devices": [], "driver": None}
+        told = {"signs": {}, "silent": {}, "era": "a-boot", "use": {}}
+        assert ask() == {"devices": [], "driver": None, "told": told, "occupations": []}
 
 
 def test_a_driver_that_is_not_loaded_is_unavailable_with_its_reason(stand_ins: Path, tmp_path: Path) -> None:
@@ -93,10 +103,9 @@ def test_a_driver_that_is_not_loaded_is_unavailable_with_its_reason(stand_ins: P
     with Asker(stand_ins, tmp_path / "state") as ask:
         answer = ask()
     assert answer["code"] == "unavailable"
-    assert (
-        "(RM has detected an NVML/RM version mismatch.)" in answer["message"]
-        or "mismatch" in answer["message"]
-    )
+    assert "are of different versions" in answer["message"]
+    assert "reboot this machine" in answer["message"]
+    assert answer["message"].count(". ") == 0
 
 
 def test_a_lost_gpu_is_left_out_and_the_others_keep_their_index(stand_ins: Path, tmp_path: Path) -> None:
@@ -108,6 +117,7 @@ def test_a_lost_gpu_is_left_out_and_the_others_keep_their_index(stand_ins: Path,
         (0, MACHINE[0].uuid),
         (2, MACHINE[2].uuid),
     ]
+    assert answer["told"]["silent"] == {"1": 15}
 
 
 def test_a_driver_that_came_back_is_seen_by_the_same_process(stand_ins: Path, tmp_path: Path) -> None:
@@ -117,3 +127,77 @@ def test_a_driver_that_came_back_is_seen_by_the_same_process(stand_ins: Path, tm
         state.write(tmp_path / "state", MACHINE[:1], driver="570.2")
         answer = ask()
     assert (answer["driver"], len(answer["devices"])) == ("570.2", 1)
+
+
+def ask_once(stand_ins: Path, file: Path, machine: list[state.Gpu]) -> dict[str, Any]:
+    state.write(file, machine)
+    with Asker(stand_ins, file) as ask:
+        return ask()
+
+
+def test_where_a_gpu_sits_and_what_it_can_do(stand_ins: Path, tmp_path: Path) -> None:
+    machine = [replace(MACHINE[0], numa=1, mig=1), replace(MACHINE[1], numa=None, mig=None)]
+    first, second = ask_once(stand_ins, tmp_path / "state", machine)["devices"]
+    assert first["hardware"] == {
+        "bus_id": "00000000:10:00.0",
+        "minor": 0,
+        "capability": "9.0",
+        "numa": 1,
+        "mig": True,
+        "driver": state.DRIVER,
+        "links": [],
+    }
+    assert (second["hardware"]["numa"], second["hardware"]["mig"]) == (None, None)
+
+
+def test_how_gpus_are_connected_in_the_words_of_nvidia_smi(stand_ins: Path, tmp_path: Path) -> None:
+    a, b, c, d = state.gpus(4)
+    wired = replace(a, numa=0, nvlinks=((b.uuid, 4), ("switch", 2)))
+    back = replace(b, numa=0, nvlinks=((a.uuid, 4),))
+    machine = [
+        wired,
+        back,
+        replace(c, numa=0, switch=7, nvlinks=(("switch", 3),)),
+        replace(d, numa=0, switch=7),
+    ]
+    devices = ask_once(stand_ins, tmp_path / "state", machine)["devices"]
+    links = {device["index"]: [word for _, word in device["hardware"]["links"]] for device in devices}
+    assert links == {
+        0: ["NV4", "NV2", "NODE"],
+        1: ["NV4", "NODE", "NODE"],
+        2: ["NV2", "NODE", "PIX"],
+        3: ["NODE"] * 2 + ["PIX"],
+    }
+    far = ask_once(stand_ins, tmp_path / "state", [replace(a, numa=0), replace(b, numa=1)])["devices"]
+    assert far[0]["hardware"]["links"] == [[b.uuid, "SYS"]]
+
+
+def test_the_signs_of_health_and_none_for_what_is_not_supported(stand_ins: Path, tmp_path: Path) -> None:
+    sick = replace(MACHINE[0], ecc=3, rows=(1, 0), pages=1, recovery=2)
+    silent = replace(MACHINE[1], ecc=None, rows=None, pages=None, recovery=None)
+    signs = ask_once(stand_ins, tmp_path / "state", [sick, silent])["told"]["signs"]
+    assert signs[sick.uuid] == {
+        "uncorrected": 3,
+        "row_pending": True,
+        "row_failed": False,
+        "page_pending": True,
+        "recovery": 2,
+        "error": None,
+    }
+    assert set(signs[silent.uuid].values()) == {None}
+
+
+def test_one_that_must_be_reset_is_known_and_says_so(stand_ins: Path, tmp_path: Path) -> None:
+    answer = ask_once(stand_ins, tmp_path / "state", [replace(MACHINE[0], error=16)])
+    assert [device["id"] for device in answer["devices"]] == [MACHINE[0].uuid]
+    assert answer["told"]["signs"][MACHINE[0].uuid]["error"] == 16
+    assert answer["told"]["era"] == f"a-boot {state.DRIVER}"
+
+
+def test_who_computes_counts_and_who_draws_does_not(stand_ins: Path, tmp_path: Path) -> None:
+    gpu = replace(
+        MACHINE[0], used=9 << 30, processes=((11, 5 << 30), (12, 1 << 30)), graphics=((13, 3 << 30),)
+    )
+    (found,) = ask_once(stand_ins, tmp_path / "state", [gpu])["occupations"]
+    assert found["used"] == 6 << 30
+    assert found["processes"] == [{"pid": 11, "used": 5 << 30}, {"pid": 12, "used": 1 << 30}]

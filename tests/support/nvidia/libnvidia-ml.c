@@ -15,8 +15,16 @@
        memory 85520809984            bytes; also used
        utilization 97                per cent; also memory_utilization
        temperature 61                degrees Celsius; power 312000 (milliwatts)
-       process 4711 1073741824       a pid and its bytes; up to 64
+       process 4711 1073741824       a pid and its bytes; up to 64; `graphics` the same, of one that draws
        lost 15                       every question about this GPU answers this error (15: GPU is lost)
+       error 16                      every question but those after its name does (16: reset required)
+       ecc 0                         uncorrectable memory errors; without the line not supported, as each below
+       rows 1 0                      remapped rows: pending, failed; `pages 1` for pages that are pending
+       recovery 1                    the GPU recovery action (1: reset)
+       mig 0                         1: MIG mode is on
+       numa 0                        the NUMA node; `switch 0` the PCIe switch that it sits on
+       nvlink switch 18              that many links to switches, or to the GPU whose UUID is there; up to 16
+       xid 3 79                      the third event of this GPU was Xid 79; heard by who listened before it
 
    Loaded from /usr/lib/nvidia-stand-in, where the hook puts it inside containers, it shows only GPUs
    whose node exists there: what a program sees is then what the container was really given. */
@@ -45,8 +53,9 @@
 
 enum {
     SUCCESS = 0, UNINITIALIZED = 1, INVALID_ARGUMENT = 2, NOT_SUPPORTED = 3, NOT_FOUND = 6,
-    INSUFFICIENT_SIZE = 7, DRIVER_NOT_LOADED = 9
+    INSUFFICIENT_SIZE = 7, DRIVER_NOT_LOADED = 9, TIMEOUT = 10
 };
+enum { UNTOLD = -1, RECOVERY_ACTION = 230, XID_EVENT = 8, LINKS = 16, POLL_MICROSECONDS = 50000 };
 
 typedef struct { unsigned pid; unsigned long long used; unsigned gi, ci; } process_info;
 typedef struct { unsigned long long total, free, used; } memory_info;
@@ -56,12 +65,24 @@ typedef struct {
     char legacy_id[16]; unsigned domain, bus, device, pci_device_id, subsystem_id; char id[32];
 } pci_info;
 
+typedef struct { const void *device; unsigned long long type, data; unsigned gi, ci; } event_data;
+typedef struct {
+    unsigned field, scope;
+    long long at, latency;
+    unsigned type;
+    int error;
+    union { double d; unsigned u; unsigned long long l; } value;
+} field_value;
+
+typedef struct { char to[96]; unsigned count; } wires;
+
 typedef struct {
     char uuid[96], model[96];
-    unsigned minor, utilization, memory_utilization, temperature, power, processes;
-    int lost;
+    unsigned minor, utilization, memory_utilization, temperature, power, processes, graphics, links, events;
+    int lost, error, ecc, row_pending, row_failed, page_pending, recovery, mig, numa, pci_switch, xid;
     unsigned long long memory, used;
-    process_info process[PROCESSES];
+    process_info process[PROCESSES], drawing[PROCESSES];
+    wires link[LINKS];
 } gpu;
 
 typedef struct { char driver[80]; int cuda, fails; unsigned gpus; gpu gpu[GPUS]; } state;
@@ -91,6 +112,12 @@ static const char *state_path(char *buffer)
     return length < PATH_MAX ? buffer : "";
 }
 
+static void read_process(process_info *p, const char *value)
+{
+    *p = (process_info){.gi = UINT_MAX, .ci = UINT_MAX};
+    sscanf(value, "%u %llu", &p->pid, &p->used);
+}
+
 static void read_gpu_line(gpu *g, const char *key, const char *value)
 {
     if (!strcmp(key, "model")) snprintf(g->model, sizeof g->model, "%s", value);
@@ -102,11 +129,29 @@ static void read_gpu_line(gpu *g, const char *key, const char *value)
     else if (!strcmp(key, "temperature")) g->temperature = (unsigned)atoi(value);
     else if (!strcmp(key, "power")) g->power = (unsigned)atoi(value);
     else if (!strcmp(key, "lost")) g->lost = atoi(value);
-    else if (!strcmp(key, "process") && g->processes < PROCESSES) {
-        process_info *p = &g->process[g->processes++];
-        *p = (process_info){.gi = UINT_MAX, .ci = UINT_MAX};
-        sscanf(value, "%u %llu", &p->pid, &p->used);
+    else if (!strcmp(key, "error")) g->error = atoi(value);
+    else if (!strcmp(key, "ecc")) g->ecc = atoi(value);
+    else if (!strcmp(key, "rows")) sscanf(value, "%d %d", &g->row_pending, &g->row_failed);
+    else if (!strcmp(key, "pages")) g->page_pending = atoi(value);
+    else if (!strcmp(key, "recovery")) g->recovery = atoi(value);
+    else if (!strcmp(key, "mig")) g->mig = atoi(value);
+    else if (!strcmp(key, "numa")) g->numa = atoi(value);
+    else if (!strcmp(key, "switch")) g->pci_switch = atoi(value);
+    else if (!strcmp(key, "xid")) sscanf(value, "%u %d", &g->events, &g->xid);
+    else if (!strcmp(key, "nvlink") && g->links < LINKS) {
+        wires *w = &g->link[g->links++];
+        sscanf(value, "%95s %u", w->to, &w->count);
     }
+    else if (!strcmp(key, "process") && g->processes < PROCESSES)
+        read_process(&g->process[g->processes++], value);
+    else if (!strcmp(key, "graphics") && g->graphics < PROCESSES)
+        read_process(&g->drawing[g->graphics++], value);
+}
+
+static void begin_gpu(gpu *g, const char *uuid)
+{
+    snprintf(g->uuid, sizeof g->uuid, "%.95s", uuid);
+    g->ecc = g->row_pending = g->page_pending = g->recovery = g->mig = g->numa = g->pci_switch = UNTOLD;
 }
 
 static void read_state(FILE *file)
@@ -123,7 +168,7 @@ static void read_state(FILE *file)
         else if (!strcmp(key, "cuda")) now.cuda = atoi(line + at);
         else if (!strcmp(key, "fails")) now.fails = atoi(line + at);
         else if (!strcmp(key, "gpu") && now.gpus < GPUS)
-            snprintf(now.gpu[now.gpus++].uuid, sizeof now.gpu->uuid, "%.95s", line + at);
+            begin_gpu(&now.gpu[now.gpus++], line + at);
         else if (now.gpus) read_gpu_line(&now.gpu[now.gpus - 1], key, line + at);
     }
 }
@@ -164,8 +209,8 @@ static int shown(const gpu *g)
     return !filtered || access(node, F_OK) == 0;
 }
 
-/* The GPU of a handle; NULL and *error when NVML would not answer about it. */
-static const gpu *find(const void *handle, int *error)
+/* The GPU of a handle, which may be out of order; NULL and *error when NVML would not answer about it. */
+static const gpu *name(const void *handle, int *error)
 {
     const char *place = handle;
 
@@ -187,8 +232,18 @@ static int give(char *to, unsigned size, const char *text)
     return SUCCESS;
 }
 
+static const gpu *find(const void *handle, int *error)
+{
+    const gpu *g = name(handle, error);
+
+    if (g && (*error = g->error))
+        return NULL;
+    return g;
+}
+
 /* Opens an answer about one GPU: `g` is that GPU from here on, or the call has ended with the error. */
 #define ABOUT(handle) int error; const gpu *g = find(handle, &error); if (!g) return error
+#define NAMING(handle) int error; const gpu *g = name(handle, &error); if (!g) return error
 
 API int nvmlInitWithFlags(unsigned flags)
 {
@@ -221,7 +276,9 @@ API const char *nvmlErrorString(int error)
     case NOT_FOUND: return "Not Found";
     case INSUFFICIENT_SIZE: return "Insufficient Size";
     case DRIVER_NOT_LOADED: return "Driver Not Loaded";
+    case TIMEOUT: return "Timeout";
     case 15: return "GPU is lost";
+    case 16: return "GPU requires reset";
     case 18: return "Driver/library version mismatch";
     default: return "Unknown Error";
     }
@@ -299,13 +356,13 @@ API int nvmlDeviceGetIndex(const void *handle, unsigned *index)
 
 API int nvmlDeviceGetUUID(const void *handle, char *to, unsigned size)
 {
-    ABOUT(handle);
+    NAMING(handle);
     return give(to, size, g->uuid);
 }
 
 API int nvmlDeviceGetName(const void *handle, char *to, unsigned size)
 {
-    ABOUT(handle);
+    NAMING(handle);
     return give(to, size, g->model);
 }
 
@@ -316,13 +373,195 @@ API int nvmlDeviceGetMinorNumber(const void *handle, unsigned *minor)
     return SUCCESS;
 }
 
-API int nvmlDeviceGetPciInfo_v3(const void *handle, pci_info *to)
+static void address(unsigned minor, pci_info *to)
 {
-    ABOUT(handle);
-    *to = (pci_info){.bus = 16 + g->minor, .pci_device_id = 0x233010de};
+    *to = (pci_info){.bus = 16 + minor, .pci_device_id = 0x233010de};
     snprintf(to->legacy_id, sizeof to->legacy_id, "0000:%02X:00.0", to->bus & 0xff);
     snprintf(to->id, sizeof to->id, "00000000:%02X:00.0", to->bus & 0xff);
+}
+
+API int nvmlDeviceGetPciInfo_v3(const void *handle, pci_info *to)
+{
+    NAMING(handle);
+    address(g->minor, to);
     return SUCCESS;
+}
+
+API int nvmlDeviceGetHandleByPciBusId_v2(const char *id, const void **handle)
+{
+    int error = ready();
+    pci_info own;
+
+    for (unsigned i = 0; !error && i < now.gpus; i++) {
+        address(now.gpu[i].minor, &own);
+        if (shown(&now.gpu[i]) && !strcmp(id, own.id)) {
+            *handle = &handles[i];
+            return now.gpu[i].lost;
+        }
+    }
+    return error ? error : NOT_FOUND;
+}
+
+API int nvmlDeviceGetCudaComputeCapability(const void *handle, int *major, int *minor)
+{
+    ABOUT(handle);
+    *major = 9;
+    *minor = 0;
+    return SUCCESS;
+}
+
+API int nvmlDeviceGetMemoryAffinity(const void *handle, unsigned words, unsigned long *mask, unsigned scope)
+{
+    ABOUT(handle);
+    (void)scope;
+    if (g->numa == UNTOLD)
+        return NOT_SUPPORTED;
+    memset(mask, 0, words * sizeof *mask);
+    mask[g->numa / 64] |= 1ul << g->numa % 64;
+    return SUCCESS;
+}
+
+API int nvmlDeviceGetTopologyCommonAncestor(const void *one, const void *two, unsigned *level)
+{
+    ABOUT(one);
+    const gpu *other = find(two, &error);
+
+    if (!other)
+        return error;
+    if (g->numa == UNTOLD || other->numa == UNTOLD)
+        return NOT_SUPPORTED;
+    *level = g->numa != other->numa ? 50 : g->pci_switch != UNTOLD && g->pci_switch == other->pci_switch ? 10 : 40;
+    return SUCCESS;
+}
+
+/* To where link `number` of a GPU leads; NULL when it is down. */
+static const wires *wire(const gpu *g, unsigned number)
+{
+    for (unsigned i = 0; i < g->links; number -= g->link[i++].count)
+        if (number < g->link[i].count)
+            return &g->link[i];
+    return NULL;
+}
+
+API int nvmlDeviceGetNvLinkState(const void *handle, unsigned number, unsigned *up)
+{
+    ABOUT(handle);
+    *up = wire(g, number) != NULL;
+    return g->links ? SUCCESS : NOT_SUPPORTED;
+}
+
+API int nvmlDeviceGetNvLinkRemoteDeviceType(const void *handle, unsigned number, unsigned *type)
+{
+    ABOUT(handle);
+    const wires *to = wire(g, number);
+
+    *type = to && !strcmp(to->to, "switch") ? 2 : 0;
+    return to ? SUCCESS : INVALID_ARGUMENT;
+}
+
+API int nvmlDeviceGetNvLinkRemotePciInfo_v2(const void *handle, unsigned number, pci_info *to)
+{
+    ABOUT(handle);
+    const wires *remote = wire(g, number);
+
+    for (unsigned i = 0; remote && i < now.gpus; i++)
+        if (!strcmp(now.gpu[i].uuid, remote->to)) {
+            address(now.gpu[i].minor, to);
+            return SUCCESS;
+        }
+    return INVALID_ARGUMENT;
+}
+
+API int nvmlDeviceGetTotalEccErrors(const void *handle, unsigned type, unsigned counter, unsigned long long *count)
+{
+    ABOUT(handle);
+    if (g->ecc == UNTOLD)
+        return NOT_SUPPORTED;
+    /* Only what is uncorrected and since the driver was loaded. */
+    *count = type == 1 && counter == 0 ? (unsigned long long)g->ecc : 0;
+    return SUCCESS;
+}
+
+API int nvmlDeviceGetRemappedRows(
+    const void *handle, unsigned *corrected, unsigned *uncorrected, unsigned *pending, unsigned *failed)
+{
+    ABOUT(handle);
+    if (g->row_pending == UNTOLD)
+        return NOT_SUPPORTED;
+    *corrected = *uncorrected = 0;
+    *pending = (unsigned)g->row_pending;
+    *failed = (unsigned)g->row_failed;
+    return SUCCESS;
+}
+
+API int nvmlDeviceGetRetiredPagesPendingStatus(const void *handle, unsigned *pending)
+{
+    ABOUT(handle);
+    if (g->page_pending == UNTOLD)
+        return NOT_SUPPORTED;
+    *pending = (unsigned)g->page_pending;
+    return SUCCESS;
+}
+
+API int nvmlDeviceGetFieldValues(const void *handle, int count, field_value *values)
+{
+    ABOUT(handle);
+    for (field_value *value = values; value < values + count; value++) {
+        value->error = value->field == RECOVERY_ACTION && g->recovery != UNTOLD ? SUCCESS : NOT_SUPPORTED;
+        value->type = 1;
+        value->value.u = (unsigned)g->recovery;
+    }
+    return SUCCESS;
+}
+
+/* A set hears a GPU's events that come after its registration: `heard` has the last of each, plus one. */
+typedef struct { unsigned heard[GPUS]; } event_set;
+
+API int nvmlEventSetCreate(event_set **set)
+{
+    int error = ready();
+
+    if (!error)
+        *set = calloc(1, sizeof **set);
+    return error;
+}
+
+API int nvmlEventSetFree(event_set *set)
+{
+    free(set);
+    return users ? SUCCESS : UNINITIALIZED;
+}
+
+API int nvmlDeviceRegisterEvents(const void *handle, unsigned long long types, event_set *set)
+{
+    ABOUT(handle);
+    (void)types;
+    set->heard[g - now.gpu] = g->events + 1;
+    return SUCCESS;
+}
+
+static int next_event(event_set *set, event_data *data)
+{
+    for (unsigned i = 0; i < now.gpus; i++)
+        if (set->heard[i] && now.gpu[i].events >= set->heard[i]) {
+            set->heard[i] = now.gpu[i].events + 1;
+            *data = (event_data){.device = &handles[i], .type = XID_EVENT, .data = (unsigned)now.gpu[i].xid};
+            return 1;
+        }
+    return 0;
+}
+
+API int nvmlEventSetWait_v2(event_set *set, event_data *data, unsigned milliseconds)
+{
+    for (long left = milliseconds * 1000L;; left -= POLL_MICROSECONDS) {
+        int error = ready();
+
+        if (error || next_event(set, data))
+            return error;
+        if (left <= 0)
+            return TIMEOUT;
+        usleep(POLL_MICROSECONDS);
+    }
 }
 
 API int nvmlDeviceGetMemoryInfo(const void *handle, memory_info *to)
@@ -363,32 +602,35 @@ API int nvmlDeviceGetPowerUsage(const void *handle, unsigned *milliwatts)
     return SUCCESS;
 }
 
+static int give_processes(unsigned *count, process_info *to, const process_info *from, unsigned all)
+{
+    unsigned room = *count;
+
+    *count = all;
+    if (all > room)
+        return INSUFFICIENT_SIZE;
+    if (all)
+        memcpy(to, from, all * sizeof *to);
+    return SUCCESS;
+}
+
 API int nvmlDeviceGetComputeRunningProcesses_v3(const void *handle, unsigned *count, process_info *to)
 {
     ABOUT(handle);
-    unsigned room = *count;
-
-    *count = g->processes;
-    if (g->processes > room)
-        return INSUFFICIENT_SIZE;
-    if (g->processes)
-        memcpy(to, g->process, g->processes * sizeof *to);
-    return SUCCESS;
+    return give_processes(count, to, g->process, g->processes);
 }
 
 API int nvmlDeviceGetGraphicsRunningProcesses_v3(const void *handle, unsigned *count, process_info *to)
 {
     ABOUT(handle);
-    (void)to;
-    *count = 0;
-    return SUCCESS;
+    return give_processes(count, to, g->drawing, g->graphics);
 }
 
 API int nvmlDeviceGetMigMode(const void *handle, unsigned *current, unsigned *pending)
 {
     ABOUT(handle);
-    *current = *pending = 0;
-    return NOT_SUPPORTED;
+    *current = *pending = g->mig == 1;
+    return g->mig == UNTOLD ? NOT_SUPPORTED : SUCCESS;
 }
 
 API int nvmlDeviceGetMaxMigDeviceCount(const void *handle, unsigned *count)

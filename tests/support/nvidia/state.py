@@ -20,7 +20,10 @@ _NAMESPACE = uuid.UUID("6c1d0a52-5f0e-4d7c-9f57-0f3c2c1b7a10")
 class Gpu:
     """One GPU. `lost` is the NVML error that every question about it answers (0: none).
 
-    Memory in bytes, utilisation in per cent, `processes` as pairs of a pid and its bytes.
+    `error` is the one that all answer but those after its name. Memory in bytes, utilisation in per cent,
+    `processes` as pairs of a pid and its bytes, `graphics` likewise, of those that draw. None is what it does
+    not support: `ecc` counts uncorrectable errors, `rows` are (pending, failed). `nvlinks` are pairs of
+    another GPU's UUID, or `switch`, and how many links lead there; `xids` all Xids of its life.
     """
 
     uuid: str
@@ -31,6 +34,32 @@ class Gpu:
     utilization: int = 0
     processes: tuple[tuple[int, int], ...] = ()
     lost: int = 0
+    error: int = 0
+    graphics: tuple[tuple[int, int], ...] = ()
+    ecc: int | None = 0
+    rows: tuple[int, int] | None = (0, 0)
+    pages: int | None = None
+    recovery: int | None = 0
+    mig: int | None = 0
+    numa: int | None = 0
+    switch: int | None = None
+    nvlinks: tuple[tuple[str, int], ...] = ()
+    xids: tuple[int, ...] = ()
+
+    def lines(self) -> list[str]:
+        """Its part of the file."""
+        plain = ("model", "minor", "memory", "used", "utilization", "lost", "error")
+        optional = ("ecc", "pages", "recovery", "mig", "numa", "switch")
+        told = [name for name in optional if getattr(self, name) is not None]
+        return [
+            f"gpu {self.uuid}",
+            *(f"{name} {getattr(self, name)}" for name in (*plain, *told)),
+            *(["rows {} {}".format(*self.rows)] if self.rows is not None else []),
+            *(f"process {pid} {size}" for pid, size in self.processes),
+            *(f"graphics {pid} {size}" for pid, size in self.graphics),
+            *(f"nvlink {to} {count}" for to, count in self.nvlinks),
+            *([f"xid {len(self.xids)} {self.xids[-1]}"] if self.xids else []),
+        ]
 
 
 def gpus(count: int) -> list[Gpu]:
@@ -44,9 +73,7 @@ def text(machine: Sequence[Gpu], driver: str = DRIVER, fails: int = 0) -> str:
     """The file's content; `fails` is the NVML error that nvmlInit answers (0: none)."""
     lines = [f"driver {driver}", f"cuda {CUDA}", f"fails {fails}"]
     for gpu in machine:
-        lines += [f"gpu {gpu.uuid}", f"model {gpu.model}", f"minor {gpu.minor}", f"memory {gpu.memory}"]
-        lines += [f"used {gpu.used}", f"utilization {gpu.utilization}", f"lost {gpu.lost}"]
-        lines += [f"process {pid} {size}" for pid, size in gpu.processes]
+        lines += gpu.lines()
     return "\n".join(lines) + "\n"
 
 

@@ -1,0 +1,177 @@
+"""The GPUs of this machine, as NVIDIA's management library shows them now.
+
+Owns the looks. Must not know who holds a device, Docker, or any other adapter, nor judge what it sees.
+Every call may block for seconds while a driver wakes up: never on the event loop.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pynvml
+
+from gateway.devices import Device, Occupation, Process, Reading
+from gateway.health import Signs, Told
+from gateway.nvml.hardware import hardware, links, signs
+from gateway.nvml.library import Answers, opened
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Look:
+    """One look at the machine: the GPUs that answered, by index, and what else was told."""
+
+    devices: tuple[Device, ...]
+    told: Told
+
+
+class NvmlProbe:
+    """The port DeviceProbe over NVML (docs.nvidia.com/deploy/nvml-api).
+
+    Every look opens the library anew and closes it: a driver that was replaced under a running gateway
+    is then seen, and no handle of ours keeps a GPU from being reset.
+    """
+
+    def __init__(self, node: str = "local") -> None:
+        """`node` is the name that this machine's devices carry."""
+        self._node = node
+
+    def devices(self) -> list[Device]:
+        """All GPUs that answer, by index; none where there is no NVIDIA library.
+
+        A GPU that answers no question, as one that fell off the bus, is left out and logged: without its
+        UUID nobody can say which one it is. Raises PlatformError(UNAVAILABLE) when NVML itself fails.
+        """
+        return list(self.look().devices)
+
+    def look(self, boot: str = "") -> Look:
+        """All that `devices` gives, how they are connected, and the signs of their health.
+
+        `boot` names the machine's boot, for the era of what is seen. Raises as `devices`.
+        """
+        with opened() as present:
+            if not present:
+                return Look((), Told(era=boot))
+            driver = str(pynvml.nvmlSystemGetDriverVersion())
+            handles: dict[str, Any] = {}
+            found: dict[str, Device] = {}
+            told: dict[str, Signs] = {}
+            silent: dict[int, int] = {}
+            for index in range(pynvml.nvmlDeviceGetCount()):
+                try:
+                    handle = pynvml.nvmlDeviceGetHandleByIndex(index)
+                    id_ = pynvml.nvmlDeviceGetUUID(handle)
+                    model = pynvml.nvmlDeviceGetName(handle)
+                except pynvml.NVMLError as error:
+                    log.warning("GPU %d does not answer: %s", index, error)
+                    silent[index] = error.value
+                    continue
+                answers, handles[id_] = Answers(), handle
+                found[id_] = self._device(answers, handle, id_, index, model, driver)
+                told[id_] = signs(answers, handle)
+            places = {id_: device.hardware.bus_id or "" for id_, device in found.items()}
+            connected = links(handles, places)
+        devices = tuple(_connect(device, connected[id_]) for id_, device in found.items())
+        return Look(devices, Told(told, silent, f"{boot} {driver}"))
+
+    def _device(self, answers: Answers, handle: Any, id_: str, index: int, model: str, driver: str) -> Device:
+        memory = answers.ask(pynvml.nvmlDeviceGetMemoryInfo, handle)
+        return Device(
+            id=id_,
+            index=index,
+            model=model,
+            memory=0 if memory is None else memory.total,
+            node=self._node,
+            hardware=hardware(answers, handle, driver),
+        )
+
+    def readings(self) -> list[Reading]:
+        """What each GPU that answers does now; fields that it does not support are None.
+
+        Raises PlatformError(UNAVAILABLE) when NVML itself fails.
+        """
+        with opened() as present:
+            return [reading for index in _indexes(present) if (reading := _reading(index)) is not None]
+
+    def occupations(self) -> list[Occupation]:
+        """Who uses each GPU that answers, by pids of this process's namespace, which must be the host's.
+
+        Raises PlatformError(UNAVAILABLE) when NVML itself fails.
+        """
+        with opened() as present:
+            return [each for index in _indexes(present) if (each := _occupation(index)) is not None]
+
+    def driver_version(self) -> str | None:
+        """NVIDIA's driver, such as 550.54.15; None where there is no NVIDIA library.
+
+        Raises PlatformError(UNAVAILABLE) when NVML itself fails.
+        """
+        with opened() as present:
+            return str(pynvml.nvmlSystemGetDriverVersion()) if present else None
+
+
+def _connect(device: Device, found: tuple[tuple[str, str], ...]) -> Device:
+    return replace(device, hardware=replace(device.hardware, links=found))
+
+
+def _indexes(present: bool) -> Iterator[int]:
+    return iter(range(pynvml.nvmlDeviceGetCount() if present else 0))
+
+
+def _reading(index: int) -> Reading | None:
+    answers = Answers()
+    try:
+        handle = pynvml.nvmlDeviceGetHandleByIndex(index)
+        uuid, model = pynvml.nvmlDeviceGetUUID(handle), pynvml.nvmlDeviceGetName(handle)
+        minor = pynvml.nvmlDeviceGetMinorNumber(handle)
+    except pynvml.NVMLError:
+        # `look` logs it.
+        return None
+    rates = answers.ask(pynvml.nvmlDeviceGetUtilizationRates, handle)
+    memory = answers.ask(pynvml.nvmlDeviceGetMemoryInfo, handle)
+    milliwatts = answers.ask(pynvml.nvmlDeviceGetPowerUsage, handle)
+    return Reading(
+        id=uuid,
+        index=index,
+        minor=minor,
+        model=model,
+        utilization=None if rates is None else rates.gpu,
+        used=None if memory is None else memory.used,
+        free=None if memory is None else memory.free,
+        temperature=answers.ask(pynvml.nvmlDeviceGetTemperature, handle, pynvml.NVML_TEMPERATURE_GPU),
+        power=None if milliwatts is None else milliwatts / 1000,
+    )
+
+
+def _occupation(index: int) -> Occupation | None:
+    answers = Answers()
+    try:
+        handle = pynvml.nvmlDeviceGetHandleByIndex(index)
+        uuid = pynvml.nvmlDeviceGetUUID(handle)
+    except pynvml.NVMLError:
+        return None
+    # The second version leaves out what the driver keeps for itself, hundreds of MiB on some models.
+    memory = answers.ask(pynvml.nvmlDeviceGetMemoryInfo, handle, pynvml.nvmlMemory_v2)
+    memory = memory or answers.ask(pynvml.nvmlDeviceGetMemoryInfo, handle)
+    computing = _processes(answers, "Compute", handle)
+    drawn = sum(
+        process.used or 0
+        for process in _processes(answers, "Graphics", handle)
+        if process.pid not in {each.pid for each in computing}
+    )
+    used = None if memory is None else max(0, memory.used - drawn)
+    return Occupation(uuid, used, tuple(computing))
+
+
+def _processes(answers: Answers, kind: str, handle: Any) -> list[Process]:
+    """The processes of a kind; older drivers know only the second version of the question."""
+    for version in ("_v3", "_v2"):
+        ask = getattr(pynvml, f"nvmlDeviceGet{kind}RunningProcesses{version}")
+        found = answers.ask(ask, handle)
+        if found is not None:
+            return [Process(each.pid, each.usedGpuMemory) for each in found]
+    return []
