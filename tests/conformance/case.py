@@ -10,7 +10,9 @@ import re
 import signal
 import subprocess
 import tempfile
+import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +27,7 @@ _QUICK = "-o KexAlgorithms=curve25519-sha256"
 _PRELUDE = """\
 until_ok() { for _ in $(seq 300); do "$@" && return; sleep 0.1; done; echo "gave up: $*"; return 1; }
 free_port() { python3 -c 'import socket; print(socket.create_server(("127.0.0.1", 0)).getsockname()[1])'; }
+outside() { touch now; until_ok test -e done; }
 listens() { grep -qi ":$(printf %04X "$1") 00000000:0000 0A" /proc/net/tcp; }
 """
 
@@ -58,7 +61,11 @@ class Case:
 
 @dataclass(frozen=True)
 class Side:
-    """One server, as a person's ssh config knows it. `sshd` is OpenSSH's own with its libraries, in a tar."""
+    """One server, as a person's ssh config knows it. `sshd` is OpenSSH's own with its libraries, in a tar.
+
+    `cool` ends what can be started anew for the next login; `restart` starts the server anew and returns
+    when that has begun.
+    """
 
     name: str
     config: Path
@@ -67,6 +74,8 @@ class Side:
     key: Path
     known: Path
     sshd: Path
+    cool: Callable[[], object]
+    restart: Callable[[], object]
 
     def answer(self, case: Case) -> str:
         """What came of the case: its status, stdout and stderr, with what must differ blotted out."""
@@ -91,6 +100,17 @@ class Side:
     def tools(self) -> Path:
         """Where its `ssh`, `scp` and `sftp` are."""
         return self.config.parent / "tools"
+
+    def meanwhile(self, act: Callable[[], object], script: str) -> str:
+        """What comes of a script in which `outside` says that now is the time to act, and waits for it."""
+        with tempfile.TemporaryDirectory(prefix="conformance-") as name, ThreadPoolExecutor(1) as pool:
+            folder = Path(name)
+            running = pool.submit(self._run, script, folder)
+            while not (folder / "now").exists() and not running.done():
+                time.sleep(0.02)
+            act()
+            (folder / "done").touch()
+            return running.result().replace(name, "<folder>")
 
     def _run(self, script: str, folder: Path) -> str:
         ended = run(["bash", "-c", _PRELUDE + script], folder, self._environment(folder))

@@ -54,10 +54,12 @@ def answers(request: pytest.FixtureRequest, oracle_side: Side, our_side: Side) -
 
 
 def side_of_sshd(oracle: Oracle) -> Side:
-    """The oracle's user and her ssh, with sshd itself where somebody has put it."""
+    """The oracle's user and her ssh, with sshd itself where somebody put it; it starts nothing for her."""
     folder = oracle.folder
     keys = (folder / "id", folder / "known_hosts")
-    side = Side("sshd", oracle.config, oracle.address, 22, *keys, folder / "sshd.tar")
+    side = Side(
+        "sshd", oracle.config, oracle.address, 22, *keys, folder / "sshd.tar", lambda: None, oracle.restart
+    )
     side.prepare()
     return side
 
@@ -67,8 +69,16 @@ def side_of_a_gateway(house: House, sshd: Path) -> Side:
     house.start()
     alice = house.add("alice")
     assert alice.ssh("true").returncode == 0
+
+    def restart() -> None:
+        house.stop()
+        house.start()
+
+    def cool() -> None:
+        house.admin("workspace", "stop", "alice")
+
     keys = (alice.folder / "id", alice.folder / "known_hosts")
-    side = Side("gateway", alice.config, "127.0.0.1", house.port, *keys, sshd)
+    side = Side("gateway", alice.config, "127.0.0.1", house.port, *keys, sshd, cool, restart)
     side.prepare()
     return side
 

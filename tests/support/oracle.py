@@ -80,6 +80,10 @@ class Oracle:
             timeout=seconds,
         )
 
+    def restart(self) -> None:
+        """sshd starts itself anew, as after a change of its config: connections stay (sshd(8), SIGHUP)."""
+        _output("docker", "exec", self.name, "pkill", "-HUP", "-o", "-x", "sshd")
+
     def close(self) -> None:
         """Remove the container and its folder."""
         subprocess.run(["docker", "rm", "-f", self.name], check=True, capture_output=True, timeout=SECONDS)
