@@ -11,8 +11,8 @@ from collections.abc import Callable
 from typing import Any
 
 from asyncssh.channel import SSHServerChannel, SSHTCPChannel, SSHUNIXChannel
-from asyncssh.constants import MSG_CHANNEL_DATA, MSG_CHANNEL_WINDOW_ADJUST
-from asyncssh.packet import SSHPacket, String, UInt32
+from asyncssh.constants import MSG_CHANNEL_WINDOW_ADJUST
+from asyncssh.packet import SSHPacket, UInt32
 
 MOST_VARIABLES = 128
 LONGEST_VALUE = 4096
@@ -28,6 +28,7 @@ class Bounded:
     _session: Any
     _send_buf: Any
     _send_state: str
+    _send_chan: Any
     _send_window: int
     _send_pktsize: int
     _recv_buf: list[tuple[bytes, int | None]]
@@ -40,9 +41,15 @@ class Bounded:
         direct = datatype is None and not self._send_buf and self._send_state == "open"
         if direct and self._conn.may_send and 0 < len(data) <= min(self._send_window, self._send_pktsize):
             self._send_window -= len(data)
-            self.send_packet(MSG_CHANNEL_DATA, String(data))  # type: ignore[attr-defined]
+            self._conn.send_data(self._send_chan, data)
         else:
             super().write(data, datatype)  # type: ignore[misc]
+
+    def log_sent_packet(self, *_: object) -> None:
+        """Nothing; see Transport."""
+
+    def log_received_packet(self, *_: object) -> None:
+        """Nothing; see Transport."""
 
     def _accept_data(self, data: bytes, datatype: int | None = None) -> None:
         """Keep what waits in few pieces: a window of single bytes would cost a hundred times its size."""
@@ -56,7 +63,7 @@ class Bounded:
 
     def _deliver_data(self, data: bytes, datatype: int | None) -> None:
         """Grant the client what was taken, no more: asyncssh grants what still waits here a second time."""
-        waiting = sum(len(piece) for piece, _ in self._recv_buf)
+        waiting = sum(len(piece) for piece, _ in self._recv_buf) if self._recv_buf else 0
         taken = self._init_recv_window - self._recv_window - waiting
         if taken > self._init_recv_window // 2:
             self.send_packet(MSG_CHANNEL_WINDOW_ADJUST, UInt32(taken))  # type: ignore[attr-defined]
