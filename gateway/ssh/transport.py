@@ -17,6 +17,7 @@ import asyncssh
 from asyncssh.constants import MSG_CHANNEL_DATA, MSG_IGNORE, MSG_KEXINIT
 from asyncssh.packet import SSHPacket, String, UInt32
 
+from gateway.ssh.inbound import Inbound
 from gateway.ssh.options import FAST_CIPHERS
 from gateway.ssh.sealing import Sealing, sealed
 
@@ -48,6 +49,7 @@ class Transport(asyncssh.SSHServerConnection):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin, with a small write buffer."""
         cast(asyncio.WriteTransport, transport).set_write_buffer_limits(WRITE_LIMIT)
+        self._inpbuf = cast(bytes, Inbound())
         super().connection_made(transport)
 
     def pause_writing(self) -> None:

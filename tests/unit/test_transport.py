@@ -10,6 +10,7 @@ import asyncssh
 import pytest
 
 from gateway.ssh.channels import SessionChannel
+from gateway.ssh.inbound import Inbound
 from gateway.ssh.options import CIPHERS, FAST_CIPHERS
 from gateway.ssh.sealing import Sealing
 from gateway.ssh.transport import Transport
@@ -113,5 +114,6 @@ async def test_all_arrives_across_changes_of_keys(server: tuple[int, list[Server
         done = await client.run("write", encoding=None)
         assert done.stdout == PIECE * 3 * PIECES
         assert done.exit_status == 0
+        assert isinstance(served[0]._inpbuf, Inbound)
     assert isinstance(served[0]._send_encryption, Sealing) is (cipher in FAST_CIPHERS)
     assert served[0].keys == 1 + (len(PIECE) * 3 * PIECES >> 20)
