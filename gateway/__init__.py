@@ -33,7 +33,8 @@ Floors: who may import whom. A test holds them (setup.cfg has the contracts)::
                                                       keyoptions sources certificates credentials clock
                                                       onetime throttle tables notices health
                                                       mirrors config disks
-                                                      timetable placement fairness
+                                                      queueing booking needs standing ordering preemption
+                                                      purses waiting timetable placement fairness
                                                       the nouns: values and decisions
 
 Two protocols, a module each: verbs.py (worker and broker) and runner/protocol.py (worker, broker and

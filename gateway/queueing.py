@@ -1,0 +1,79 @@
+"""The queue: who is granted which GPUs now, and when everybody else may expect hers.
+
+Owns the plan. In the order of the queue (ordering.py) each request is given its time (booking.py): what comes
+later may begin earlier, but delays nothing that comes before it. A plan is made anew from what is true, and
+remembers nothing. Must not know SQL, containers, NVML or the clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from gateway.booking import LAB, Book, Grant, Notice, Policy
+from gateway.devices import Device
+from gateway.ordering import Queue, lines, order
+from gateway.standing import Standing
+from gateway.timetable import FOREVER
+from gateway.waiting import WHOLE, Entitlement, Holding, Profiles, Request, Reservation
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be done now, and the `standings` of all that wait, the granted ones included, in order."""
+
+    grants: tuple[Grant, ...]
+    notices: tuple[Notice, ...]
+    standings: tuple[Standing, ...]
+
+
+def plan(
+    waiting: Sequence[Request],
+    devices: Sequence[Device],
+    held: Sequence[Holding],
+    reservations: Sequence[Reservation],
+    usage: Mapping[int, float],
+    allowances: Mapping[int, Entitlement],
+    now: datetime,
+    *,
+    profiles: Profiles = WHOLE,
+    policy: Policy = LAB,
+) -> Plan:
+    """Decide what is granted at `now` and when the rest may begin.
+
+    `held` are all leases that have devices, those that should be over included; `usage` the decayed
+    GPU-seconds by user id (gateway.fairness); `allowances` everybody's quota by user id: who has none may
+    hold nothing. `profiles` says which devices are MIG slices.
+
+    The same input gives the same plan, in whatever order it is listed.
+    """
+    book = Book(devices, held, reservations, allowances, now, profiles, policy)
+    queue = Queue(waiting, usage, _reserved(waiting, held, reservations, now), now)
+    standings = []
+    for place, request in enumerate(order(queue, policy.terms), 1):
+        start, reasons = book.serve(request)
+        begin = None if start == FOREVER else start
+        standings.append(Standing(request.id, place, begin, lines(request, queue, policy.terms), reasons))
+    return Plan(tuple(book.grants), tuple(book.notices), tuple(standings))
+
+
+def _reserved(
+    waiting: Sequence[Request], held: Sequence[Holding], reservations: Sequence[Reservation], now: datetime
+) -> set[int]:
+    """The requests that reservations in force are for: of each person's, the oldest with room there."""
+    hers = {(holding.user_id, device) for holding in held for device in holding.devices}
+    room: dict[int, set[str]] = {}
+    for reservation in reservations:
+        if reservation.begin <= now < reservation.end:
+            room.setdefault(reservation.user_id, set()).update(reservation.devices)
+    left = {
+        user: len([device for device in devices if (user, device) not in hers])
+        for user, devices in room.items()
+    }
+    found = set()
+    for request in sorted(waiting, key=lambda request: (request.asked_at, request.id)):
+        if not request.preemptible and request.count <= left.get(request.user_id, 0):
+            left[request.user_id] -= request.count
+            found.add(request.id)
+    return found
