@@ -7,7 +7,7 @@ environment variables, and eow@openssh.com. Must not know executions.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from asyncssh.channel import SSHServerChannel, SSHTCPChannel, SSHUNIXChannel
@@ -44,6 +44,14 @@ class Bounded:
             self._conn.send_data(self._send_chan, data)
         else:
             super().write(data, datatype)  # type: ignore[misc]
+
+    def writelines(self, list_of_data: Iterable[bytes], datatype: int | None = None) -> None:
+        """Send several, together."""
+        if self._conn is None:
+            raise BrokenPipeError("Channel not open for sending")
+        with self._conn.together():
+            for data in list_of_data:
+                self.write(data, datatype)
 
     def log_sent_packet(self, *_: object) -> None:
         """Nothing; see Transport."""
@@ -89,17 +97,24 @@ class SessionChannel(Bounded, SSHServerChannel[bytes]):
     _when_sent: Callable[[], None] | None = None
 
     def when_sent(self, action: Callable[[], None]) -> None:
-        """Do something after everything written so far has gone out."""
+        """Do something after everything written so far has gone out; what it sends goes out together."""
         if self._send_buf:
             self._when_sent = action
         else:
+            self._act(action)
+
+    def _act(self, action: Callable[[], None]) -> None:
+        if self._conn is None:
+            action()
+            return
+        with self._conn.together():
             action()
 
     def _flush_send_buf(self) -> None:
         super()._flush_send_buf()
         if self._when_sent is not None and not self._send_buf:
             action, self._when_sent = self._when_sent, None
-            action()
+            self._act(action)
 
     def _process_exec_request(self, packet: SSHPacket) -> bool:
         self.command = packet.get_string()

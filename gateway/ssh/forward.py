@@ -79,9 +79,10 @@ class Forward(asyncssh.SSHTCPSession[bytes], asyncssh.SSHUNIXSession[bytes]):
         self._close_when_done()
 
     def _end_output(self, done: asyncio.Future[None]) -> None:
-        with suppress(OSError):
-            self._channel.write_eof()
-        self._close_when_done()
+        with self._connection.together():
+            with suppress(OSError):
+                self._channel.write_eof()
+            self._close_when_done()
 
     def _close_when_done(self) -> None:
         if (

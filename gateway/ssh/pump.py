@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 CHUNK = 32768
@@ -21,6 +21,9 @@ class Channel(Protocol):
 
     def write(self, data: bytes, datatype: int | None = None) -> None:
         """Send."""
+
+    def writelines(self, list_of_data: Iterable[bytes], datatype: int | None = None) -> None:
+        """Send several."""
 
     def pause_reading(self) -> None:
         """Deliver no more."""
@@ -60,19 +63,30 @@ class Outflow:
             self.done.set_result(None)
 
     def _read(self) -> None:
+        data = self._take()
+        if not data:
+            return
+        try:
+            # A full piece is most often the first half of a full pipe.
+            more = self._take() if len(data) == CHUNK else b""
+            if more:
+                self._channel.writelines((data, more), self._datatype)
+            else:
+                self._channel.write(data, self._datatype)
+        except OSError:
+            self.stop()
+
+    def _take(self) -> bytes:
+        """At most one packet's worth; nothing when nothing is there, and at the end, which is noted."""
         try:
             data = os.read(self._fd, CHUNK)
         except BlockingIOError:
-            return
+            return b""
         except OSError:
             data = b""
         if not data:
             self.stop()
-            return
-        try:
-            self._channel.write(data, self._datatype)
-        except OSError:
-            self.stop()
+        return data
 
 
 class Inflow:

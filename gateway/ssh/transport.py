@@ -11,6 +11,8 @@ import asyncio
 import os
 import struct
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, ClassVar, cast
 
 import asyncssh
@@ -40,6 +42,7 @@ class Transport(asyncssh.SSHServerConnection):
     _offer_timer: asyncio.TimerHandle | None = None
     _offer_made = False
     _stalled = False
+    _held: list[bytes] | None = None
 
     @property
     def may_send(self) -> bool:
@@ -80,6 +83,26 @@ class Transport(asyncssh.SSHServerConnection):
         self._send(cast(bytes, packet))
         self._send_seq = (self._send_seq + 1) & 0xFFFFFFFF
         self._rekey_bytes_sent += len(packet)
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Packets that are sent meanwhile go out in one system call, and wake the client once."""
+        if self._held is not None:
+            yield
+            return
+        self._held = []
+        try:
+            yield
+        finally:
+            held, self._held = self._held, None
+            if held and self._transport:
+                self._transport.writelines(held)
+
+    def _send(self, data: bytes) -> None:
+        if self._held is None:
+            super()._send(data)
+        else:
+            self._held.append(data)
 
     def _keys_are_old(self) -> bool:
         """Whether the next packet begins another exchange of keys."""

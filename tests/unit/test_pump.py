@@ -6,7 +6,7 @@ import asyncio
 import fcntl
 import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from hashlib import sha256
 
 import pytest
@@ -26,6 +26,7 @@ class Channel:
         self.paused = False
         self.pauses = 0
         self.broken = False
+        self.together = 0
 
     @property
     def data(self) -> bytes:
@@ -37,6 +38,12 @@ class Channel:
         if self.broken:
             raise BrokenPipeError("Channel not open for sending")
         self.written.append((data, datatype))
+
+    def writelines(self, list_of_data: Iterable[bytes], datatype: int | None = None) -> None:
+        """See pump.Channel."""
+        self.together += 1
+        for data in list_of_data:
+            self.write(data, datatype)
 
     def pause_reading(self) -> None:
         """See pump.Channel."""
@@ -83,6 +90,17 @@ async def test_everything_comes_out_until_the_end(pipe: tuple[int, int], channel
     assert channel.data == b"x" * PIPE + b"last"
     assert {datatype for _, datatype in channel.written} == {1}
     assert max(len(data) for data, _ in channel.written) <= CHUNK
+
+
+async def test_a_full_pipe_is_emptied_at_once(pipe: tuple[int, int], channel: Channel) -> None:
+    os.write(pipe[1], b"x" * (PIPE - 1) + b"y")
+    out = Outflow(pipe[0], channel)
+    await until(lambda: len(channel.data) == PIPE)
+    assert channel.together == 1
+    os.write(pipe[1], b"z" * CHUNK)
+    os.close(pipe[1])
+    await out.done
+    assert channel.data == b"x" * (PIPE - 1) + b"y" + b"z" * CHUNK
 
 
 async def test_a_channel_that_takes_no_more_leaves_it_in_the_pipe(
