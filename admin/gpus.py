@@ -27,6 +27,8 @@ XIDS = 5
 
 def _short(record: Record) -> str | None:
     reason: str | None = record["reason"]
+    if reason is None and record["unmanaged"] is not None:
+        reason = f"unmanaged use: {record['unmanaged']}"
     return reason if reason is None or len(reason) <= WIDE else reason[: WIDE - 1] + "…"
 
 
@@ -63,6 +65,7 @@ def _record(device: Device, lease: Lease | None) -> dict[str, Any]:
         "reason": device.reason,
         "problem": device.problem,
         "drained": device.drained,
+        "unmanaged": device.unmanaged,
         "lease": lease and lease.id,
         "user": lease and lease.user,
         "expires_at": instant(lease.expires_at) if lease else None,
@@ -132,6 +135,8 @@ def _lines(record: Record) -> Iterator[tuple[str, str]]:
     yield "state", record["state"]
     if record["reason"]:
         yield "reason", record["reason"]
+    if record["unmanaged"]:
+        yield "unmanaged", record["unmanaged"]
     if record["user"] is not None:
         yield "held by", f"{record['user']} until {minute(record['expires_at'])} (lease {record['lease']})"
     for name in ("driver", "capability", "numa"):

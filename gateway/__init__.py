@@ -21,17 +21,19 @@ Floors: who may import whom. A test holds them (setup.cfg has the contracts)::
 
     4  admin/*, main, worker, overseer                programs
        sampler exporter                              what is measured, and told over HTTP
+       inventory                                     the GPUs, looked at again and again
        wiring                                         which adapter stands behind which port
     3  sqlite docker folders nvml boot runner ssh     adapters, none imports another
+       procfs                                         of the kernel's words on a process
        evidence hostkeys workers metrics              of asyncssh's keys, processes and Prometheus
        totp passwords                                 of pyotp and argon2
     2  broker rooms reception admission connections   use cases over ports
-       wishes custody limiting rationing settling reconcile entering desk timekeeper
+       wishes custody hygiene limiting rationing settling reconcile entering desk timekeeper
     1  ports store verbs messages wire journal pipes  the seams, and the workers' protocol
        privileges
     0  errors names units keys users devices quotas leases usage images mounts networks workspaces sessions
                                                       keyoptions sources certificates credentials clock
-                                                      onetime throttle tables notices health
+                                                      onetime throttle tables notices health occupants
                                                       mirrors config disks
                                                       queueing booking needs standing ordering preemption
                                                       purses waiting timetable placement fairness

@@ -69,7 +69,7 @@ class Device:
 
     `memory` is in bytes. `problem` says why it must not be granted, or is None; so does `drained`, with an
     operator's reason, which may be empty. `health` is what was seen of it, DRAINED never; `remark` says why
-    it is DEGRADED.
+    it is DEGRADED; `unmanaged` has the processes on it that are in no container of ours, in words.
     """
 
     id: str
@@ -82,6 +82,7 @@ class Device:
     health: Health = Health.HEALTHY
     remark: str | None = None
     quarantine: Quarantine | None = None
+    unmanaged: str | None = None
     hardware: Hardware = Hardware()
 
     @property

@@ -121,13 +121,15 @@ class Told:
 
     `signs` are those of each that answered, by its id; `silent` the NVML errors of those that did not, by
     index; `era` is that of `Quarantine`. `use` says of GPUs that nobody held then why they are not clean, or
-    None for one that is; of what it leaves out nothing is known.
+    None for one that is; `unmanaged` has the processes on any GPU that are in no container of ours, in
+    words. Of GPUs that they leave out nothing is known.
     """
 
     signs: Mapping[str, Signs] = field(default_factory=dict)
     silent: Mapping[int, int] = field(default_factory=dict)
     era: str = ""
     use: Mapping[str, str | None] = field(default_factory=dict)
+    unmanaged: Mapping[str, str | None] = field(default_factory=dict)
 
 
 def judge(known: Device | None, seen: Device | None, signs: Signs, era: str) -> Device:
@@ -149,7 +151,8 @@ def judge(known: Device | None, seen: Device | None, signs: Signs, era: str) -> 
         quarantine = Quarantine(worst.text, Cause.SIGN, era)
     # One that must be reset may not even tell its memory.
     memory = seen.memory or (0 if known is None else known.memory)
-    fresh = replace(seen, drained=drained, quarantine=quarantine, memory=memory)
+    unmanaged = None if known is None else known.unmanaged
+    fresh = replace(seen, drained=drained, quarantine=quarantine, memory=memory, unmanaged=unmanaged)
     if worst is not None and worst.health is Health.LOST:
         return replace(fresh, health=Health.LOST, problem=worst.text)
     if quarantine is not None:
@@ -190,7 +193,7 @@ def used(device: Device, reason: str | None, era: str) -> Device:
 
 def lost(device: Device, reason: str) -> Device:
     """The device while it does not answer."""
-    return replace(device, health=Health.LOST, problem=reason, remark=None)
+    return replace(device, health=Health.LOST, problem=reason, remark=None, unmanaged=None)
 
 
 def lifted(device: Device) -> Device:
@@ -206,7 +209,7 @@ def dirty(occupation: Occupation, of: Callable[[Process], str] | None = None) ->
     `of` says in a few words what a process is. A GPU that does not tell is believed to be clean.
     """
     if occupation.processes:
-        return "in use by " + _listed([_named(process, of) for process in occupation.processes])
+        return "in use by " + some([_named(process, of) for process in occupation.processes])
     if occupation.used is not None and occupation.used > BASELINE:
         return f"{occupation.used >> 20} MiB of its memory are in use by no process"
     return None
@@ -216,6 +219,7 @@ def _named(process: Process, of: Callable[[Process], str] | None) -> str:
     return f"process {process.pid}" + ("" if of is None else f" ({of(process)})")
 
 
-def _listed(names: Sequence[str]) -> str:
+def some(names: Sequence[str]) -> str:
+    """The first three, and how many more there are."""
     few = ", ".join(names[:3])
     return few if len(names) <= 3 else f"{few} and {len(names) - 3} more"

@@ -10,15 +10,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from gateway import boot
 from gateway.connections import Connections
-from gateway.devices import managed
 from gateway.errors import PlatformError
+from gateway.inventory import Inventory
 from gateway.journal import explain, note
-from gateway.nvml import NvmlProbe
 from gateway.reception import Reception
 from gateway.users import Account
-from gateway.wiring import Parts, now
+from gateway.wiring import Parts
 from gateway.workers import Workers
 
 LOOK_EVERY = 0.1
@@ -26,7 +24,7 @@ LOOK_EVERY = 0.1
 LEASES_EVERY = 1.0
 JUDGE_EVERY = 1.0
 """Seconds between looks for connections whose key has expired."""
-INVENTORY_EVERY = 30.0
+INVENTORY_EVERY = 5.0
 PURGE_EVERY = 3600.0
 LIMITS_EVERY = 60.0
 """Seconds between looks at disks, and for limits that could not be changed before: more was in use."""
@@ -47,14 +45,14 @@ class Overseer:
         self._reception = reception
         self._workers = workers
         self._wishes = parts.wishes(reception.end)
-        self._probe = NvmlProbe()
+        self._inventory = Inventory(parts)
         self._version = -1
         reception.admission.changed = self._accounts
 
     async def begin(self) -> None:
         """What must have happened before anybody is let in."""
         await self._accounts()
-        await self._attempt(self._inventory)
+        await self._attempt(self._inventory.look_at_gpus)
 
     async def run(self) -> None:
         """Do all of it until cancelled."""
@@ -65,7 +63,7 @@ class Overseer:
             group.create_task(self._every(LOOK_EVERY, self._wishes.grant))
             group.create_task(self._every(JUDGE_EVERY, self._judge))
             group.create_task(self._every(LEASES_EVERY, self._parts.settling.settle_leases))
-            group.create_task(self._every(INVENTORY_EVERY, self._inventory))
+            group.create_task(self._every(INVENTORY_EVERY, self._inventory.look_at_gpus))
             group.create_task(self._every(LIMITS_EVERY, self._parts.limiting.limit_all))
             group.create_task(self._every(LIMITS_EVERY, self._parts.rationing.look))
             group.create_task(self._every(PURGE_EVERY, self._parts.custody.purge))
@@ -130,15 +128,3 @@ class Overseer:
         running = self._parts.broker.running()
         await self._desk.ask(lambda store: store.show_connections(shown))
         await self._desk.ask(lambda store: store.show_running(running))
-
-    async def _inventory(self) -> None:
-        try:
-            seen = await asyncio.to_thread(self._probe.look, boot.look().boot)
-        except PlatformError as error:
-            # What to do about it stands in the log and in doctor; here there is room for what it is.
-            reason = error.message.partition(";")[0].partition(":")[0]
-            await self._desk.ask(lambda store: store.lose_devices(reason, now()))
-            raise
-        ours = managed(seen.devices, self._parts.config.manage)
-        await self._desk.ask(lambda store: store.sync_devices(ours, now(), seen.told))
-        self._parts.broker.inventory = {device.id: device for device in ours}

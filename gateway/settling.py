@@ -7,6 +7,7 @@ Must not know SSH, Docker or SQL, nor how a container is stopped.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 
 from gateway import reconcile
@@ -20,6 +21,12 @@ from gateway.timekeeper import Timekeeper
 SETTLE_WITHIN = 5.0
 """Seconds that one look at the leases waits for containers that stop."""
 ACTOR = "gateway"
+Clean = Callable[[Lease], Awaitable[bool]]
+"""Whether the devices of a lease whose container has stopped may be granted to others."""
+
+
+async def _believe(lease: Lease) -> bool:
+    return True
 
 
 class Settling:
@@ -31,6 +38,7 @@ class Settling:
         self._backend = backend
         self._timekeeper = timekeeper
         self._settling: dict[int, asyncio.Task[None]] = {}
+        self.clean: Clean = _believe
 
     async def settle_leases(self) -> None:
         """End leases whose time has come, stop the containers that show their devices, then free these.
@@ -58,7 +66,7 @@ class Settling:
                     await self._broker.stop(user_id, action.reason)
                     actions = reconcile.settle(mine, await self._backend.inspect(user_id))
             for action in actions:
-                if isinstance(action, reconcile.Release):
+                if isinstance(action, reconcile.Release) and await self.clean(action.lease):
                     await self._release(action.lease)
 
     def close(self) -> None:

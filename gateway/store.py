@@ -128,6 +128,9 @@ class BrokerStore(Protocol):
     def lose_devices(self, reason: str, now: datetime) -> None:
         """No device of this machine answers: all are lost, for `reason`."""
 
+    def quarantine_busy(self, device_id: str, reason: str, now: datetime) -> None:
+        """Take out of use a device that nobody holds any more and that something still uses."""
+
     def wanted(self) -> list[Wanted]:
         """What operators asked for and nobody has done yet, oldest first."""
 

@@ -6,6 +6,7 @@ Owns which adapter stands behind which port. Must not know asyncssh: gpuadmin is
 from __future__ import annotations
 
 import subprocess
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 
@@ -18,6 +19,7 @@ from gateway.docker.backend import DockerBackend
 from gateway.docker.naming import bridge_prefix
 from gateway.errors import Code, PlatformError
 from gateway.folders import WorkspaceFolders, shared
+from gateway.hygiene import Hygiene
 from gateway.limiting import Limiting
 from gateway.nvml import NvmlProbe
 from gateway.ports import RunnerLink
@@ -59,6 +61,7 @@ class Parts:
 
         timekeeper = Timekeeper(self.desk, boot.look)
         self.settling = Settling(self.desk, self.broker, self.backend, timekeeper)
+        self.settling.clean = Hygiene(self.desk, NvmlProbe().occupations, now, time.monotonic).clean
         self.custody = Custody(self.desk, self.broker, self.backend, self.folders, timekeeper)
         self.rationing = Rationing(self.desk, self.broker, self.folders, now)
         self.limiting = Limiting(self.desk, self.backend, self.rationing)

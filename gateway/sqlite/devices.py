@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime
 
 from gateway import health
@@ -47,6 +47,8 @@ class Devices(Base):
                 device = health.judge(before, seen.get(id_), signs, told.era)
                 if id_ in told.use and id_ not in taken:
                     device = health.used(device, told.use[id_], told.era)
+                if id_ in told.unmanaged:
+                    device = replace(device, unmanaged=told.unmanaged[id_])
                 if device != before:
                     self._put(device, before, now)
 
@@ -77,12 +79,12 @@ class Devices(Base):
             self._put(after, before, now)
             return after.state is not before.state
 
-    def quarantine_busy(self, device_id: str, reason: str, era: str, now: datetime) -> None:
+    def quarantine_busy(self, device_id: str, reason: str, now: datetime) -> None:
         """Take out of use a device that nobody holds any more and that something still uses."""
         with self._db.write():
             before = self._find(device_id)
             if before is not None:
-                after = health.used(before, reason, era)
+                after = health.used(before, reason, "")
                 if after != before:
                     self._put(after, before, now)
 
@@ -143,6 +145,7 @@ class Devices(Base):
                 "health": device.health.value,
                 "remark": device.remark,
                 "quarantine": None if device.quarantine is None else json.dumps(asdict(device.quarantine)),
+                "unmanaged": device.unmanaged,
                 "hardware": json.dumps(asdict(device.hardware)),
             },
             pk="id",
@@ -165,6 +168,7 @@ def _device(row: Row) -> Device:
         health=Health(row["health"]),
         remark=row["remark"],
         quarantine=None if row["quarantine"] is None else _quarantine(json.loads(row["quarantine"])),
+        unmanaged=row["unmanaged"],
         hardware=_hardware(json.loads(row["hardware"])),
     )
 

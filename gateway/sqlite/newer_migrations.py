@@ -128,3 +128,9 @@ def m017_health(db: Database) -> None:
     db.execute("alter table device add column remark text")
     db.execute("alter table device add column quarantine text")
     db.execute("alter table device add column hardware text not null default '{}'")
+
+
+@migrations()
+def m018_unmanaged(db: Database) -> None:
+    """Processes on a GPU that are in no container of ours, in words."""
+    db.execute("alter table device add column unmanaged text")

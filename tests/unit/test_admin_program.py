@@ -119,6 +119,7 @@ def test_gpus_are_found_by_the_driver_when_no_gateway_runs(tmp_path: Path, stand
         "reason",
         "problem",
         "drained",
+        "unmanaged",
         "lease",
         "user",
         "expires_at",

@@ -89,12 +89,13 @@ def test_lists_every_gpu_with_its_model_and_memory(stand_ins: Path, tmp_path: Pa
         "drained": None,
         "remark": None,
         "quarantine": None,
+        "unmanaged": None,
     }
 
 
 def test_a_machine_without_nvidias_library_has_no_gpu(tmp_path: Path) -> None:
     with Asker(None, tmp_path / "state") as ask:
-        told = {"signs": {}, "silent": {}, "era": "a-boot", "use": {}}
+        told = {"signs": {}, "silent": {}, "era": "a-boot", "use": {}, "unmanaged": {}}
         assert ask() == {"devices": [], "driver": None, "told": told, "occupations": []}
 
 

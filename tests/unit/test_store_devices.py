@@ -120,8 +120,8 @@ def test_only_a_gpu_that_nobody_holds_is_quarantined_for_its_use(store: Store) -
 
 
 def test_a_device_that_is_dirty_after_its_lease(store: Store) -> None:
-    store.quarantine_busy(gpu(1).id, "in use by process 7", ERA, NOW)
-    store.quarantine_busy("GPU-of-another", "in use by process 7", ERA, NOW)
+    store.quarantine_busy(gpu(1).id, "in use by process 7", NOW)
+    store.quarantine_busy("GPU-of-another", "in use by process 7", NOW)
     assert [device.problem for device in store.devices()] == [None, "in use by process 7"]
 
 

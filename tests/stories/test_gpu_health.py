@@ -1,0 +1,108 @@
+"""GPUs that are in use, sick or gone: who gets none of them, who is told, and what an operator sees."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import GpuEngine
+from tests.stories.conftest import a_lab
+from tests.support.house import House, wait_for
+from tests.support.nvidia import state
+
+MACHINE = state.gpus(4)
+Change = Callable[..., None]
+
+
+@pytest.fixture(scope="module")
+def lab(gpu_engine: GpuEngine, base_image: str) -> Iterator[House]:
+    """One for every test of this module; each leaves its GPUs well and its people without leases."""
+    with a_lab(base_image, gpu_engine) as house:
+        yield house
+
+
+@pytest.fixture
+def change(lab: House) -> Iterator[Change]:
+    """Makes one GPU another; after the test all are well, and the gateway has seen it."""
+    file = Path(lab.environment["LD_LIBRARY_PATH"]) / "state"
+    now = dict(enumerate(MACHINE))
+
+    def make(index: int, **fields: Any) -> None:
+        now[index] = replace(MACHINE[index], **fields)
+        state.write(file, list(now.values()))
+
+    with ExitStack() as stack:
+        stack.callback(lambda: wait_for(lambda: {gpu["state"] for gpu in gpus(lab)} == {"healthy"}, "health"))
+        stack.callback(lambda: state.write(file, MACHINE))
+        yield make
+
+
+def gpus(lab: House) -> list[dict[str, Any]]:
+    return lab.listed("gpu", "list")
+
+
+def leases_of(lab: House, name: str) -> list[dict[str, Any]]:
+    return [lease for lease in lab.listed("leases") if lease["user"] == name]
+
+
+def test_a_gpu_that_somebody_else_uses_is_granted_to_nobody_until_it_is_clean(
+    lab: House, change: Change
+) -> None:
+    """A program on the host that nobody granted the GPU to: it is named, with its owner."""
+    lab.add("carla")
+    with subprocess.Popen(["sleep", "1000"]) as stranger:
+        try:
+            change(1, processes=((stranger.pid, 3 << 30),), used=3 << 30)
+            busy = wait_for(lambda: [gpu for gpu in gpus(lab) if gpu["state"] == "quarantined"], "quarantine")
+            assert [gpu["id"] for gpu in busy] == [MACHINE[1].uuid]
+            said = f"process {stranger.pid} (sleep of uid 0)"
+            assert (busy[0]["problem"], busy[0]["unmanaged"]) == (f"in use by {said}", said)
+            refused = lab.admin("allocate", "carla", "--device", MACHINE[1].uuid, status=75)
+            assert said in refused.stderr
+            undrained = lab.admin("gpu", "undrain", MACHINE[1].uuid).stdout
+            assert undrained.startswith(f"{MACHINE[1].uuid} is quarantined until that is seen to be over")
+        finally:
+            stranger.kill()
+    change(1)
+    wait_for(lambda: gpus(lab)[1]["state"] == "healthy", "the clean GPU")
+    lab.admin("allocate", "carla", "--device", MACHINE[1].uuid)
+    lab.admin("user", "remove", "carla")
+
+
+def test_a_gpu_is_free_again_only_when_nothing_is_left_on_it(lab: House, change: Change) -> None:
+    """Her program on her GPU is hers; after the lease what is left keeps the GPU, and says so."""
+    dana = lab.add("dana")
+    lab.admin("allocate", "dana", "--device", MACHINE[2].uuid)
+    with dana.start("echo in; exec sleep 1000") as session:
+        assert session.stdout is not None
+        assert session.stdout.readline() == b"in\n"
+        (container,) = lab.containers()
+        pids = lab.docker("top", container, "-o", "pid,args").splitlines()
+        pid = next(int(line.split()[0]) for line in pids if "sleep 1000" in line)
+        change(2, processes=((pid, 5 << 30),), used=5 << 30)
+        change(3, processes=((pid, 1 << 30),), used=1 << 30)
+        # What she uses without holding it is hers by name, and granted to nobody.
+        wait_for(lambda: gpus(lab)[3]["problem"] == f"in use by process {pid} (sleep of dana)", "her use")
+        assert [(gpu["state"], gpu["unmanaged"]) for gpu in gpus(lab)[2:]] == [
+            ("healthy", None),
+            ("quarantined", None),
+        ]
+        lab.admin("release", "dana")
+        session.communicate(timeout=20)
+    (kept,) = leases_of(lab, "dana")
+    assert (kept["devices"], kept["problem"]) == (
+        [MACHINE[2].uuid],
+        f"{MACHINE[2].uuid}: in use by process {pid}",
+    )
+    assert lab.containers() == []
+    change(2)
+    change(3)
+    wait_for(lambda: not leases_of(lab, "dana"), "the released lease")
+    lab.admin("allocate", "dana", "--device", MACHINE[2].uuid)
+    lab.admin("user", "remove", "dana")
