@@ -29,11 +29,12 @@ Floors: who may import whom. A test holds them (setup.cfg has the contracts)::
        totp passwords                                 of pyotp and argon2
     2  broker rooms reception admission connections   use cases over ports
        wishes custody hygiene limiting rationing settling reconcile entering desk timekeeper
+       answering inquiries                            `gpu`, and whose questions are being answered
     1  ports store verbs messages wire journal pipes  the seams, and the workers' protocol
-       privileges
+       privileges holders questions
     0  errors names units keys users devices quotas leases usage images mounts networks workspaces sessions
                                                       keyoptions sources certificates credentials clock
-                                                      onetime throttle tables notices health occupants
+                                                      onetime throttle asking telling tables notices health occupants
                                                       mirrors config disks
                                                       queueing booking needs standing ordering preemption
                                                       purses waiting timetable placement fairness

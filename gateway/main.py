@@ -101,7 +101,8 @@ async def _run(config: Config, parts: Parts, listener: socket.socket, count: int
             admission = Admission(connections, parts.desk, step_of, group, now)
             if config.passwords:
                 admission.matches = matches
-            reception = Reception(parts.broker, connections, pipes.make, admission, group, now)
+            answer = parts.answering.answer
+            reception = Reception(parts.broker, connections, pipes.make, admission, answer, group, now)
             workers = Workers(count, worker_identity(), keys, connections, reception)
             overseer = Overseer(parts, connections, reception, workers)
             await overseer.begin()

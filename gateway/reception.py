@@ -19,8 +19,10 @@ from gateway.certificates import Trust
 from gateway.connections import Connection, Connections, Peer
 from gateway.credentials import refusal
 from gateway.errors import Code, PlatformError
+from gateway.inquiries import AnswerUser, Inquiries
 from gateway.journal import explain, note
 from gateway.messages import MessageError
+from gateway.questions import Ask
 from gateway.store import LiveSession
 from gateway.users import Account
 
@@ -37,7 +39,10 @@ _SHOWN = re.compile(r"[ -~]{0,1024}")
 
 
 class Reception:
-    """Serves every worker. `make_pipes(sets)` returns the descriptors of that many sets."""
+    """Serves every worker. `make_pipes(sets)` returns the descriptors of that many sets.
+
+    `answer(user_id, words, say)` answers `gpu`.
+    """
 
     def __init__(
         self,
@@ -45,12 +50,14 @@ class Reception:
         connections: Connections,
         make_pipes: MakePipes,
         admission: Admission,
+        answer: AnswerUser,
         tasks: asyncio.TaskGroup,
         now: Callable[[], datetime],
     ) -> None:
         self._broker = broker
         self._connections = connections
         self._make_pipes = make_pipes
+        self._inquiries = Inquiries(connections, answer, tasks)
         self._tasks = tasks
         self._now = now
         self.admission = admission
@@ -96,6 +103,8 @@ class Reception:
                 self._pipes(worker, message)
             case verbs.Begin():
                 self._begin(worker, message)
+            case Ask():
+                self._inquiries.ask(worker, message)
             case verbs.Opened() | verbs.Closed():
                 self._channel(worker, message)
             case verbs.Gone():
@@ -201,6 +210,7 @@ class Reception:
             connection = self._connections.holder(worker, message.ticket)
             if isinstance(message, verbs.Closed):
                 connection.channels.pop(message.channel, None)
+                self._inquiries.withdraw(connection, message.channel)
                 return
             session = LiveSession(message.channel, message.kind, message.what, self._now())
             self._connections.open_channel(connection, session)
@@ -215,6 +225,7 @@ class Reception:
     def _gone(self, connection: Connection | None) -> None:
         if connection is None:
             return
+        self._inquiries.withdraw(connection)
         if connection.ticket:
             note("logout", connection=connection.id, user=connection.user)
         else:

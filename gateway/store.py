@@ -16,6 +16,7 @@ from gateway.clock import Clock
 from gateway.devices import Device
 from gateway.disks import Disk
 from gateway.health import Told
+from gateway.holders import HolderStore
 from gateway.keys import PublicKey
 from gateway.leases import Lease
 from gateway.users import Account, User
@@ -59,7 +60,7 @@ class LiveConnection:
     sessions: tuple[LiveSession, ...]
 
 
-class BrokerStore(Protocol):
+class BrokerStore(HolderStore, Protocol):
     """What the broker asks of the store. Raises UNAVAILABLE when the database cannot answer."""
 
     def data_version(self) -> int:

@@ -6,7 +6,7 @@ socket carries `Sign` and its answer alone, because the worker blocks on it with
 
 A connection lives so: `Connection` hands its socket over; `Sign` (the first one fixes the session id
 of RFC 4253 section 7.2); `Evidence`, `Code` or `Password`, each answered by `Ticket`, `More` or
-`Refused`; then `Enter`, `Begin`, `Opened` and `Closed`, each with the ticket; `Gone` at its end. The
+`Refused`; then `Enter`, `Begin`, `Ask`, `Opened`, `Closed`, each with the ticket; `Gone` at its end. The
 broker believes nothing that it can check.
 
 Owns the messages and how many descriptors each carries. Must not know sockets or asyncssh.
@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gateway.messages import MessageError, decode
+from gateway.questions import Answered, Ask, Said
 
 VERSION = 8
 MOST_OFFERED = 8
@@ -264,9 +265,9 @@ class Announce:
     message: str
 
 
-_SAID = (Hello, Evidence, Code, Password, Enter, Pipes, Begin, Opened, Closed, Gone)
+_SAID = (Hello, Evidence, Code, Password, Enter, Pipes, Begin, Ask, Opened, Closed, Gone)
 _TOLD = (Welcome, Account, AccountGone, Authorities, Connection, More, Ticket, Refused, Progress)
-_ANSWERED = (Entered, Failed, Piped, Begun)
+_ANSWERED = (Entered, Failed, Piped, Begun, Said, Answered)
 FROM_WORKER = {kind.__name__: kind for kind in _SAID}
 FROM_BROKER = {kind.__name__: kind for kind in (*_TOLD, *_ANSWERED, End, Announce)}
 SIGNING = {kind.__name__: kind for kind in (Sign, Signature)}

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 
 from gateway import boot, networks
+from gateway.answering import Answering
 from gateway.broker import Broker
 from gateway.config import Config, this_machine
 from gateway.custody import Custody
@@ -23,9 +24,10 @@ from gateway.hygiene import Hygiene
 from gateway.limiting import Limiting
 from gateway.nvml import NvmlProbe
 from gateway.ports import RunnerLink
+from gateway.questions import Say
 from gateway.rationing import Rationing
-from gateway.runner.bundle import COMMAND, write_bundle
-from gateway.runner.link import RunnerSocket
+from gateway.runner.bundle import COMMAND, write_bundle, write_gpu
+from gateway.runner.hatch import Doorway
 from gateway.settling import Settling
 from gateway.sqlite.store import Store
 from gateway.store import BrokerStore
@@ -35,6 +37,7 @@ from gateway.wishes import Wishes
 from gateway.workspaces import ContainerSpec, Workspace, container_spec, spec_hash
 
 RUNNER = "runner.pyz"
+GPU = "gpu"
 
 
 class Parts:
@@ -53,6 +56,7 @@ class Parts:
         self.instance = opened[0].instance()
         check_pool(config, self.instance)
         write_bundle(config.state / RUNNER)
+        write_gpu(config.state / GPU)
         self.folders = WorkspaceFolders(config.state, config.mounts)
         self.backend = DockerBackend(self.instance, str(config.pool), driver=NvmlProbe().driver_version)
         self.broker = Broker(
@@ -60,6 +64,7 @@ class Parts:
         )
 
         timekeeper = Timekeeper(self.desk, boot.look)
+        self.answering = Answering(self.desk, timekeeper, self.broker.running)
         self.settling = Settling(self.desk, self.broker, self.backend, timekeeper)
         self.settling.clean = Hygiene(self.desk, NvmlProbe().occupations, now, time.monotonic).clean
         self.custody = Custody(self.desk, self.broker, self.backend, self.folders, timekeeper)
@@ -82,6 +87,7 @@ class Parts:
             workspace,
             state=str(self.config.state),
             runner=str(self.config.state / RUNNER),
+            gpu=str(self.config.state / GPU),
             env=self.config.workspace_env(),
             subnet=str(networks.subnet(self.config.pool, workspace.user.id).network),
             command=COMMAND,
@@ -90,7 +96,10 @@ class Parts:
         )
 
     def _link(self, user: User) -> RunnerLink:
-        return RunnerSocket(self.folders.socket_directory(user.id), user.uid)
+        def answer(words: Sequence[str], say: Say) -> Awaitable[int]:
+            return self.answering.answer(user.id, words, say)
+
+        return Doorway(self.folders.socket_directory(user.id), user.uid, answer)
 
 
 async def act_without_broker(config: Config, store: Store) -> None:

@@ -116,6 +116,8 @@ BROKEN = "broken"
 """Where in the clean home hers is."""
 RUNNER_TARGET = "/opt/gpu-gateway/runner.pyz"
 SOCKET_TARGET = "/opt/gpu-gateway/socket"
+GPU_TARGET = "/usr/local/bin/gpu"
+"""Where every image's PATH finds it."""
 CA_TARGET = "/opt/gpu-gateway/ca.pem"
 
 
@@ -139,6 +141,7 @@ def container_spec(
     *,
     state: str,
     runner: str,
+    gpu: str,
     env: Mapping[str, str],
     subnet: str,
     command: tuple[str, ...],
@@ -147,9 +150,9 @@ def container_spec(
 ) -> ContainerSpec:
     """Decide what a user's container must be. Nothing in it comes from a connection.
 
-    `state` is the state directory, `runner` the packed runner and `ca_bundle` the site's certificates, all on
-    the host; `shared` are everybody's mounts, and `subnet` is the workspace's own. Raises INVALID for uid or
-    gid 0: no mistake in the records makes a root container.
+    `state` is the state directory, `runner` the packed runner, `gpu` that program and `ca_bundle` the site's
+    certificates, all on the host; `shared` are everybody's mounts, and `subnet` is the workspace's own.
+    Raises INVALID for uid or gid 0: no mistake in the records makes a root container.
     """
     user = workspace.user
     if user.uid <= 0 or user.gid <= 0:
@@ -173,7 +176,7 @@ def container_spec(
         limits=workspace.limits,
         mounts=(
             *_homes(workspace, own),
-            *_mounts(own, runner),
+            *_mounts(own, runner, gpu),
             *certificates,
             *(Mount(mount.source, mount.target, mount.read_only) for mount in seen),
         ),
@@ -195,7 +198,7 @@ def _homes(workspace: Workspace, own: str) -> tuple[Mount, ...]:
     )
 
 
-def _mounts(own: str, runner: str) -> tuple[Mount, ...]:
+def _mounts(own: str, runner: str, gpu: str) -> tuple[Mount, ...]:
     """The rest of her view of the host: her files writable, the platform's read-only, and nothing else."""
     return (
         Mount(f"{own}/workspace", "/workspace", read_only=False),
@@ -205,4 +208,5 @@ def _mounts(own: str, runner: str) -> tuple[Mount, ...]:
         Mount(f"{own}/etc/group", "/etc/group", read_only=True),
         Mount(runner, RUNNER_TARGET, read_only=True),
         Mount(f"{own}/socket", SOCKET_TARGET, read_only=True),
+        Mount(gpu, GPU_TARGET, read_only=True),
     )

@@ -1,4 +1,4 @@
-"""Packs the runner into the one file that is mounted into every container.
+"""Packs the runner into the one file that is mounted into every container, with the program `gpu` beside it.
 
 Owns what goes in and how a container starts it. Must not know containers.
 """
@@ -48,12 +48,20 @@ def write_bundle(path: Path) -> None:
     Beside each source lies its bytecode for the Python of this process: a container with the same Python
     starts faster by the time to compile, and any other ignores it. Raises OSError.
     """
-    content = _archive(_sources())
+    _put(path, _archive(_sources()), 0o444)
+
+
+def write_gpu(path: Path) -> None:
+    """Write the program `gpu` to `path`: mode 0555, whole or not at all. Raises OSError."""
+    _put(path, (_PACKAGE / "runner/gpu.py").read_bytes(), 0o555)
+
+
+def _put(path: Path, content: bytes, mode: int) -> None:
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
-            os.fchmod(file.fileno(), 0o444)
+            os.fchmod(file.fileno(), mode)
         os.rename(temporary, path)
     except BaseException:
         os.unlink(temporary)

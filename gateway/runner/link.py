@@ -51,7 +51,7 @@ class RunnerSocket:
         self._turn = asyncio.Lock()
         self._closed = False
         self._last_accept = float("-inf")
-        self._listener = _listen(directory)
+        self._listener = listen(directory, SOCKET_NAME)
         self._listen()
 
     @property
@@ -199,17 +199,17 @@ def _settle(room: asyncio.Future[None]) -> None:
         room.set_result(None)
 
 
-def _listen(directory: Path) -> socket.socket:
-    """A listening socket in `directory`, which the container may dial but not change."""
+def listen(directory: Path, name: str) -> socket.socket:
+    """A listening socket in `directory`, which the container may dial but not change. Raises OSError."""
     directory.mkdir(mode=0o711, parents=True, exist_ok=True)
     os.chmod(directory, 0o711)
-    (directory / SOCKET_NAME).unlink(missing_ok=True)
+    (directory / name).unlink(missing_ok=True)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     # A socket's address has room for 107 bytes; a state directory may be deeper, its descriptor never is.
     handle = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        listener.bind(f"/proc/self/fd/{handle}/{SOCKET_NAME}")
-        os.chmod(directory / SOCKET_NAME, 0o666)
+        listener.bind(f"/proc/self/fd/{handle}/{name}")
+        os.chmod(directory / name, 0o666)
         listener.listen(4)
     except OSError:
         listener.close()

@@ -31,6 +31,7 @@ _LEASES = """
 """
 # A request that is queued, and one that was withdrawn, have no devices.
 _HOLDING = "where lease.granted_at is not null and lease.released_at is null "
+_SINCE = "where lease.granted_at is not null and (lease.released_at is null or lease.released_at >= ?) "
 # A lease's reason is read by its holder when her container stops.
 _BY_OPERATOR = "An operator ended the lease of your GPUs."
 
@@ -137,10 +138,13 @@ class Leases(Users, Quotas, Devices, WantedRows):
 
     def leases(self, since: datetime) -> list[Lease]:
         """Every lease that held devices at or after `since`, released or not, oldest first."""
+        rows = self._db.rows(_LEASES + _SINCE + "order by lease.id", stamp(since))
+        return [_lease_of(row) for row in rows]
+
+    def leases_of(self, user_id: int, since: datetime, most: int) -> list[Lease]:
+        """The newest `most` of these that are one user's, the newest first."""
         rows = self._db.rows(
-            _LEASES + "where lease.granted_at is not null"
-            " and (lease.released_at is null or lease.released_at >= ?) order by lease.id",
-            stamp(since),
+            _LEASES + _SINCE + "and user_id = ? order by lease.id desc limit ?", stamp(since), user_id, most
         )
         return [_lease_of(row) for row in rows]
 

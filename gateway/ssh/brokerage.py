@@ -15,6 +15,7 @@ from gateway import verbs, wire
 from gateway.errors import Code, PlatformError
 from gateway.messages import MessageError, encode
 from gateway.ports import PipeSet, Progress
+from gateway.questions import Answered, Ask, Said, Say
 
 Verdict = verbs.Ticket | verbs.More
 
@@ -34,6 +35,7 @@ class Brokerage:
         self._requests = 0
         self._waiting: dict[int, asyncio.Future[Any]] = {}
         self._progress: dict[int, Progress] = {}
+        self._says: dict[int, Say] = {}
         self._tickets: dict[str, asyncio.Future[Verdict]] = {}
 
     def begin(self) -> None:
@@ -68,6 +70,17 @@ class Brokerage:
         """Have a session counted as open. Raises PlatformError when she has too many."""
         request = self._next()
         await self._ask(request, verbs.Begin(request, ticket, channel, kind, what))
+
+    async def ask(self, ticket: str, channel: str, words: tuple[str, ...], say: Say) -> int:
+        """Have `gpu` answered: its exit status; `say` is given what there is to say."""
+        request = self._next()
+        self._says[request] = say
+        try:
+            message, _ = await self._ask(request, Ask(request, ticket, channel, words))
+        finally:
+            self._says.pop(request, None)
+        status: int = message.status
+        return status
 
     def opened(self, ticket: str, channel: str, kind: str, what: str) -> None:
         """Tell of a forward that began."""
@@ -126,7 +139,10 @@ class Brokerage:
             case verbs.Progress():
                 if message.request in self._progress:
                     self._progress[message.request](message.text)
-            case verbs.Entered() | verbs.Piped() | verbs.Begun() | verbs.Failed():
+            case Said():
+                if message.request in self._says:
+                    self._says[message.request](message.text, message.error)
+            case verbs.Entered() | verbs.Piped() | verbs.Begun() | verbs.Failed() | Answered():
                 self._answered(message, fds)
             case verbs.End():
                 self.ended(message.connection, message.channel, message.message)
@@ -143,7 +159,7 @@ class Brokerage:
             ticket.set_exception(PlatformError(Code(message.code), message.message))
 
     def _answered(
-        self, message: verbs.Entered | verbs.Piped | verbs.Begun | verbs.Failed, fds: list[int]
+        self, message: verbs.Entered | verbs.Piped | verbs.Begun | verbs.Failed | Answered, fds: list[int]
     ) -> None:
         answer = self._waiting.get(message.request)
         if answer is None or answer.done():

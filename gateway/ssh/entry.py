@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 from gateway.errors import PlatformError
 from gateway.ports import PipeSource, Progress, Runner
+from gateway.questions import Say
 from gateway.ssh.brokerage import Brokerage
 from gateway.ssh.tasks import Tasks
 from gateway.verbs import Code, Evidence, More, Password
@@ -69,6 +70,10 @@ class Entry:
     async def begin_session(self, channel: str, kind: str, what: str) -> None:
         """Ask the broker for one session more. Raises PlatformError when she has too many."""
         await self._brokerage.begin_session(self._ticket, channel, kind, what)
+
+    async def ask(self, channel: str, words: tuple[str, ...], say: Say) -> int:
+        """Have the broker answer `gpu` for a session that has begun: the status. Raises PlatformError."""
+        return await self._brokerage.ask(self._ticket, channel, words, say)
 
     def opened(self, channel: str, kind: str, what: str) -> None:
         """Tell the broker of a forward."""

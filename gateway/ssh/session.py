@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING
 
 import asyncssh
 
+from gateway.asking import words_of
 from gateway.errors import PlatformError
 from gateway.journal import explain
 from gateway.ports import Execution
 from gateway.sessions import Exit, Kind, Pty, SessionRequest, Window
 from gateway.ssh import words
+from gateway.ssh.asked import answered
 from gateway.ssh.channels import SessionChannel
 from gateway.ssh.entry import REASON_WITHIN
 from gateway.ssh.notices import Notices
@@ -175,6 +177,10 @@ class Session(asyncssh.SSHServerSession[bytes]):
             self._let_go()
 
     async def _serve(self) -> None:
+        asked = words_of(self._channel.command) if self._kind is Kind.EXEC else None
+        if asked is not None:
+            self._exit(Exit(await answered(self._connection.entry, self.id, self._channel, asked, self._pty)))
+            return
         runner = await self._connection.entry.runner(self.say)
         request = self._request()
         try:

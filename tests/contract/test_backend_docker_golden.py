@@ -48,6 +48,8 @@ def whole_spec(world: DockerWorld) -> ContainerSpec:
     WorkspaceFolders(world.folder).prepare(user)
     runner = world.folder / "runner.pyz"
     runner.touch()
+    gpu = world.folder / "gpu"
+    gpu.touch()
     plain = world.spec(7)
     return container_spec(
         Workspace(
@@ -59,6 +61,7 @@ def whole_spec(world: DockerWorld) -> ContainerSpec:
         ),
         state=str(world.folder),
         runner=str(runner),
+        gpu=str(gpu),
         env={"TZ": "UTC"},
         subnet=plain.subnet,
         command=plain.command,

@@ -19,9 +19,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
 
-from gateway import pipes
+from gateway import boot, pipes
 from gateway import workers as workers_module
 from gateway.admission import Admission
+from gateway.answering import Answering
 from gateway.broker import Broker, Entry
 from gateway.connections import Connections
 from gateway.desk import Desk
@@ -34,6 +35,7 @@ from gateway.ports import Progress
 from gateway.reception import Reception
 from gateway.runner.link import RunnerSocket
 from gateway.sqlite.store import Store
+from gateway.timekeeper import Timekeeper
 from gateway.totp import step_of
 from gateway.users import Account
 from gateway.workers import Worker, Workers
@@ -160,7 +162,10 @@ async def front(
         async with asyncio.TaskGroup() as group:
             admission = Admission(connections, desk, step_of, group, _now)
             admission.matches = matches if takes_passwords else None
-            reception = Reception(cast(Broker, behind), connections, pipes.make, admission, group, _now)
+            answer = Answering(desk, Timekeeper(desk, boot.look), set).answer
+            reception = Reception(
+                cast(Broker, behind), connections, pipes.make, admission, answer, group, _now
+            )
             workers = Workers(count, (WORKER_ID, WORKER_ID), keys, connections, reception)
             tasks = [group.create_task(work) for work in (workers.run(), accept(listener, workers))]
             async with asyncio.timeout(30):

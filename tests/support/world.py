@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from gateway.answering import Answering
 from gateway.broker import Broker
 from gateway.clock import Clock
 from gateway.desk import Desk
@@ -162,6 +163,7 @@ class World:
         )
         self.timekeeper = Timekeeper(self.desk, self.clock)
         self.settling = Settling(self.desk, self.broker, self.backend, self.timekeeper)
+        self.answer = Answering(self.desk, self.timekeeper, self.broker.running).answer
         self.rationing = Rationing(self.desk, self.broker, self.folders, lambda: self.time)
         self.broker.end_sessions = lambda user_id, reason: self.told.append((user_id, reason))
         self.broker.occupied = lambda user_id: user_id in self.present
@@ -180,6 +182,7 @@ class World:
             workspace,
             state="/state",
             runner="/runner",
+            gpu="/gpu",
             env={},
             subnet=f"10.213.{workspace.user.id}.0/29",
             command=(f"run-{workspace.user.id}",),

@@ -99,12 +99,13 @@ def test_what_a_container_gets_is_decided_by_its_users_groups() -> None:
             Workspace(ALICE, IMAGE, (), LIMITS, Disk(1 << 30), groups=groups),
             state="/state",
             runner="/runner",
+            gpu="/gpu",
             env={},
             subnet="10.213.0.56/29",
             command=("run",),
             shared=(DATA, dataclasses.replace(SCRATCH, groups=("vision", "speech"))),
         )
-        return made.mounts[8:], made.groups
+        return made.mounts[9:], made.groups
 
     data, scratch = Mount("/srv/data", "/data", True), Mount("/srv/scratch", "/scratch", False)
     assert spec("vision") == ((data, scratch), (5000,))

@@ -80,7 +80,9 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
     async with world(tmp_path / "state") as made, asyncio.TaskGroup() as group:
         connections, worker = Connections(proves), Worker()
         admission = Admission(connections, made.desk, step_of, group, lambda: made.time)
-        reception = Reception(made.broker, connections, pipes.make, admission, group, lambda: made.time)
+        reception = Reception(
+            made.broker, connections, pipes.make, admission, made.answer, group, lambda: made.time
+        )
         reception.accounts = {"alice": Account(1, "alice", True, {ALICE.blob: fingerprint(ALICE)})}
         yield House(made, connections, reception, worker)
         wire.close_all(worker.descriptors)

@@ -8,15 +8,13 @@ import socket
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
 from gateway import verbs, wire
 from gateway.admission import Admission
-from gateway.broker import Broker
 from gateway.connections import Connections
-from gateway.desk import Desk
 from gateway.evidence import proves
 from gateway.hostkeys import HostKeys
 from gateway.messages import LIMIT, encode
@@ -56,9 +54,11 @@ async def trial(tmp_path: Path) -> AsyncIterator[Trial]:
     (ours, theirs), (our_sign, their_sign) = wire.pair(), wire.pair()
     connections = Connections(proves)
     async with asyncio.TaskGroup() as group:
-        nobody = cast(Broker, type("Nobody", (), {})())
-        admission = Admission(connections, cast(Desk, nobody), step_of, group, lambda: NOW)
-        reception = Reception(nobody, connections, lambda sets: [], admission, group, lambda: NOW)
+        nobody: Any = type("Nobody", (), {"answer": None})()
+        admission = Admission(connections, nobody, step_of, group, lambda: NOW)
+        reception = Reception(
+            nobody, connections, lambda sets: [], admission, nobody.answer, group, lambda: NOW
+        )
         keys = {os.urandom(800): "" for _ in range(MOST_KEYS + 1)}
         reception.accounts = {"a" * 32: Account(1, "a" * 32, True, keys)}
         workers = Workers(1, (29_997, 29_997), HostKeys(tmp_path / "keys"), connections, reception)

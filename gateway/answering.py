@@ -1,0 +1,167 @@
+"""Answers `gpu`, typed on an ssh command line or run inside a workspace.
+
+Owns the order of steps, and how much of the broker one user may keep busy. Who she is the caller knows: her
+connection's ticket, or the container that it was asked from. Must not know SSH, sockets or SQL.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+
+from gateway import asking, telling
+from gateway.asking import Extend, Help, History, Question, Release, Request, Status
+from gateway.desk import Desk
+from gateway.devices import DeviceRequest
+from gateway.errors import Code, PlatformError
+from gateway.journal import explain
+from gateway.leases import Lease
+from gateway.questions import Say
+from gateway.throttle import Throttle
+from gateway.timekeeper import Timekeeper
+
+STATUS = {
+    Code.NOT_FOUND: 1,
+    Code.CONFLICT: 1,
+    Code.QUOTA_EXCEEDED: 1,
+    Code.INTERNAL: 1,
+    Code.INVALID: 2,
+    Code.NO_CAPACITY: 75,
+    Code.UNAVAILABLE: 75,
+    Code.DENIED: 77,
+}
+"""1: refused by the state of things; 2: cannot be parsed; 75 and 77 as in sysexits.h."""
+HISTORY = timedelta(days=30)
+MOST_SHOWN = 200
+"""Leases in a history: the newest."""
+MOST_AT_ONCE = 8
+"""Questions of one user that wait for their turn; only one is being answered."""
+MOST_CHANGES = 30
+"""Changes that one user may ask for within CHANGES_WITHIN, refused ones too: each writes to the disk."""
+CHANGES_WITHIN = timedelta(minutes=1)
+FREED_WITHIN = 30.0
+"""Seconds that a release waits for its devices to be free; they will be, but nobody waits for that."""
+LOOK_EVERY = 0.1
+
+_ADVICE = {
+    Code.NO_CAPACITY: "ask again later",
+    Code.QUOTA_EXCEEDED: "ask for less, give a lease back with gpu release, or ask your operator",
+}
+"""What she can do herself, where the sentence has advice for operators."""
+
+
+class Answering:
+    """The use case. `running` tells whose containers run."""
+
+    def __init__(self, desk: Desk, timekeeper: Timekeeper, running: Callable[[], set[int]]) -> None:
+        self._desk = desk
+        self._timekeeper = timekeeper
+        self._running = running
+        self._turns: dict[int, asyncio.Lock] = {}
+        self._asking: Counter[int] = Counter()
+        self._changes = Throttle(MOST_CHANGES, CHANGES_WITHIN)
+
+    async def answer(self, user_id: int, words: Sequence[str], say: Say) -> int:
+        """Answer user `user_id` who typed `gpu` and these words: the exit status. Raises nothing."""
+        try:
+            question = asking.parse(words)
+            if self._asking[user_id] >= MOST_AT_ONCE:
+                raise PlatformError(Code.UNAVAILABLE, "Too much is asked at once; ask again")
+            self._asking[user_id] += 1
+            try:
+                await self._in_turn(user_id, question, say)
+            finally:
+                self._asking[user_id] -= 1
+        except Exception as error:
+            known = explain(error)
+            say(f"{asking.PROGRAM}: {_sentence(known)}\n", True)
+            return STATUS[known.code]
+        return 0
+
+    async def _in_turn(self, user_id: int, question: Question, say: Say) -> None:
+        given_back: Sequence[Lease] = ()
+        async with self._turns.setdefault(user_id, asyncio.Lock()):
+            match question:
+                case Help():
+                    say(question.text, False)
+                case Status():
+                    await self._status(user_id, question.as_json, say)
+                case History():
+                    await self._history(user_id, question.as_json, say)
+                case Request():
+                    await self._request(user_id, question, say)
+                case Extend():
+                    await self._extend(user_id, question, say)
+                case Release():
+                    given_back = await self._release(user_id, question, say)
+        if given_back:
+            await self._freed({lease.id for lease in given_back})
+
+    async def _status(self, user_id: int, as_json: bool, say: Say) -> None:
+        now = await self._timekeeper.now()
+        user, held, devices = await self._desk.ask(
+            lambda store: (store.person(user_id), store.held_leases(), store.devices())
+        )
+        records = telling.status(user_id, held, devices, now)
+        say(telling.as_json(records) if as_json else telling.status_in_words(user.name, records), False)
+
+    async def _history(self, user_id: int, as_json: bool, say: Say) -> None:
+        now = await self._timekeeper.now()
+        since = now - HISTORY
+        leases, devices = await self._desk.ask(
+            lambda store: (store.leases_of(user_id, since, MOST_SHOWN), store.devices())
+        )
+        records = telling.history(leases, devices, since, now)
+        say(telling.as_json(records) if as_json else telling.history_in_words(records), False)
+
+    async def _request(self, user_id: int, question: Request, say: Say) -> None:
+        now = await self._changing(user_id)
+        request = DeviceRequest(question.count)
+        lease, devices = await self._desk.ask(
+            lambda store: (store.request(user_id, request, question.length, now), store.devices())
+        )
+        say(telling.granted(lease, devices, user_id in self._running()), False)
+
+    async def _extend(self, user_id: int, question: Extend, say: Say) -> None:
+        now = await self._changing(user_id)
+        moved = await self._desk.ask(lambda store: store.renew(user_id, question.lease, question.length, now))
+        for lease, before in moved:
+            say(telling.extended(lease, before), False)
+
+    async def _release(self, user_id: int, question: Release, say: Say) -> Sequence[Lease]:
+        now = await self._changing(user_id)
+        leases, devices = await self._desk.ask(
+            lambda store: (store.give_back(user_id, question.lease, now), store.devices())
+        )
+        shown = user_id in self._running() and any(lease.shown for lease in leases)
+        # Before they are free: whoever asked from inside ends with her container.
+        say(telling.given_back(leases, devices, shown), False)
+        return leases
+
+    async def _freed(self, leases: set[int]) -> None:
+        """Return when these leases' devices are free, or after FREED_WITHIN."""
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + FREED_WITHIN
+        while clock() < deadline:
+            held = await self._desk.ask(lambda store: store.held_leases())
+            if not leases & {lease.id for lease in held}:
+                return
+            await asyncio.sleep(LOOK_EVERY)
+
+    async def _changing(self, user_id: int) -> datetime:
+        """The time of a change. Raises UNAVAILABLE for one too many."""
+        now = await self._timekeeper.now()
+        if self._changes.full(user_id, now):
+            raise PlatformError(
+                Code.UNAVAILABLE, f"You have asked {MOST_CHANGES} times within a minute; ask again later"
+            )
+        self._changes.failed(user_id, now)
+        return now
+
+
+def _sentence(error: PlatformError) -> str:
+    advice = _ADVICE.get(error.code) if error.fact != error.message else None
+    text = f"{error.fact}; {advice}" if advice else error.fact
+    return telling.line(text)

@@ -1,0 +1,179 @@
+"""How answers to `gpu` read: tables and sentences for people, one JSON array for programs.
+
+Owns the words and the records. Of others it tells their name and the end of their leases, no more. Must not
+know who asks how.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from gateway import usage
+from gateway.devices import Device
+from gateway.leases import Lease
+from gateway.tables import printable, table
+from gateway.units import format_duration, format_instant, format_size, iso
+
+Record = Mapping[str, Any]
+
+
+def status(user_id: int, leases: Sequence[Lease], devices: Sequence[Device], now: datetime) -> list[Record]:
+    """What she holds, the kind "lease", and each GPU of the machine, the kind "gpu".
+
+    `leases` are all that hold devices.
+    """
+    holders = {id_: lease for lease in leases for id_ in lease.devices}
+    mine = [_lease(lease, devices, now) for lease in leases if lease.user_id == user_id]
+    return [*mine, *(_gpu(device, holders.get(device.id)) for device in devices)]
+
+
+def status_in_words(user: str, records: Sequence[Record]) -> str:
+    """The same as two tables."""
+    mine = [record for record in records if record["kind"] == "lease"]
+    gpus = [record for record in records if record["kind"] == "gpu"]
+    free = sum(record["state"] == "free" for record in gpus)
+    lines = ["You hold no GPU; ask for one with: gpu request 1"]
+    if mine:
+        lines = table(("LEASE", "GPUS", "STATE", "UNTIL", "LEFT"), [_shown(record) for record in mine])
+    lines += ["", f"The machine has {_count(len(gpus))}, {free} free."]
+    titles = ("GPU", "MODEL", "MEMORY", "STATE", "HELD BY", "UNTIL", "REASON")
+    lines += table(titles, [_machine(record, user) for record in gpus])
+    return _text(lines)
+
+
+def history(
+    leases: Sequence[Lease], devices: Sequence[Device], since: datetime, now: datetime
+) -> list[Record]:
+    """Her leases, and what they held since then."""
+    return [
+        _lease(lease, devices, now)
+        | {
+            "released_at": None if lease.released_at is None else iso(lease.released_at),
+            "gpu_seconds": usage.gpu_seconds(lease, since, now),
+        }
+        for lease in leases
+    ]
+
+
+def history_in_words(records: Sequence[Record]) -> str:
+    """The same as a table, with the sum."""
+    titles = ("LEASE", "GPUS", "STATE", "FROM", "UNTIL", "GPU-HOURS", "REASON")
+    rows = [
+        (
+            record["id"],
+            record["indexes"],
+            record["state"],
+            _minute(record["granted_at"]),
+            _minute(record["released_at"] or record["expires_at"]),
+            usage.hours(record["gpu_seconds"]),
+            record["reason"],
+        )
+        for record in records
+    ]
+    total = usage.hours(sum(record["gpu_seconds"] for record in records))
+    return _text([*table(titles, rows), "", f"{total} GPU-hours in the last 30 days."])
+
+
+def as_json(records: Sequence[Record]) -> str:
+    """One array."""
+    return json.dumps(records, indent=2) + "\n"
+
+
+def granted(lease: Lease, devices: Sequence[Device], running: bool) -> str:
+    """What she got, and when it is hers to use. `running`: her container runs, without these devices."""
+    when = "They are" if len(lease.devices) > 1 else "It is"
+    applies = f"{when} in your container from your next login."
+    if running:
+        applies = (
+            f"{when} in your container when you log in again after everything of yours there has ended: "
+            "end what runs, and log out everywhere."
+        )
+    held = f"Lease {lease.id}: you hold {_names(lease, devices)} until {format_instant(lease.expires_at)}."
+    return _text([held, applies])
+
+
+def extended(lease: Lease, before: datetime) -> str:
+    """When it ends now."""
+    ends, ended = format_instant(lease.expires_at), format_instant(before)
+    return _text([f"Lease {lease.id} ends {ends}, not {ended}."])
+
+
+def given_back(leases: Sequence[Lease], devices: Sequence[Device], shown: bool) -> str:
+    """What is given back. `shown`: her container may show it."""
+    lines = [f"Lease {lease.id} is given back: {_names(lease, devices)}." for lease in leases]
+    if shown:
+        lines.append("Your container is stopped for that; log in again for one without.")
+    return _text(lines)
+
+
+def line(text: str) -> str:
+    """One line, whoever chose words of it."""
+    return printable(" ".join(text.split()))
+
+
+def _lease(lease: Lease, devices: Sequence[Device], now: datetime) -> dict[str, Any]:
+    indexes = {device.id: device.index for device in devices}
+    return {
+        "kind": "lease",
+        "id": lease.id,
+        "user": lease.user,
+        "devices": list(lease.devices),
+        "indexes": sorted(indexes[id_] for id_ in lease.devices if id_ in indexes),
+        "state": lease.state.value,
+        "granted_at": iso(lease.granted_at),
+        "expires_at": iso(lease.expires_at),
+        "remaining": max(0, int((lease.expires_at - now).total_seconds())) if lease.live else 0,
+        "reason": lease.reason,
+    }
+
+
+def _gpu(device: Device, lease: Lease | None) -> dict[str, Any]:
+    state = "free" if lease is None else "held"
+    if device.problem is not None:
+        state = "out of order"
+    elif lease is None and device.drained is not None:
+        state = "drained"
+    return {
+        "kind": "gpu",
+        "id": device.id,
+        "index": device.index,
+        "model": device.model,
+        "memory": device.memory,
+        "node": device.node,
+        "state": state,
+        "user": None if lease is None else lease.user,
+        "expires_at": None if lease is None else iso(lease.expires_at),
+        "reason": device.problem or device.drained,
+    }
+
+
+def _shown(record: Record) -> Sequence[object]:
+    left = format_duration(timedelta(seconds=record["remaining"]))
+    return record["id"], record["indexes"], record["state"], _minute(record["expires_at"]), left
+
+
+def _machine(record: Record, user: str) -> Sequence[object]:
+    holder = "you" if record["user"] == user else record["user"]
+    size = format_size(record["memory"])
+    until = _minute(record["expires_at"])
+    return record["index"], record["model"], size, record["state"], holder, until, record["reason"]
+
+
+def _names(lease: Lease, devices: Sequence[Device]) -> str:
+    known = {device.id: f"GPU {device.index} ({device.model})" for device in devices}
+    return printable(", ".join(known.get(id_, id_) for id_ in lease.devices))
+
+
+def _count(number: int) -> str:
+    return "1 GPU" if number == 1 else f"{number} GPUs"
+
+
+def _minute(text: str | None) -> str:
+    return "" if text is None else f"{text[:10]} {text[11:16]}Z"
+
+
+def _text(lines: Sequence[str]) -> str:
+    return "\n".join(lines) + "\n"
