@@ -34,8 +34,9 @@ Floors: who may import whom. A test holds them (setup.cfg has the contracts)::
        privileges holders questions
     0  errors names units keys users devices quotas leases usage images mounts networks workspaces sessions
                                                       keyoptions sources certificates credentials clock
-                                                      onetime throttle asking telling tables notices health occupants
+                                                      onetime throttle tables notices health occupants
                                                       mirrors config disks
+                                                      asking telling
                                                       queueing booking needs standing ordering preemption
                                                       purses waiting timetable placement fairness
                                                       the nouns: values and decisions
