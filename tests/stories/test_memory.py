@@ -90,6 +90,10 @@ class Count(asyncssh.SSHClientSession[bytes], asyncssh.SSHTCPSession[bytes]):
     def __init__(self) -> None:
         self.heard = 0
         self.over = asyncio.Event()
+        self.channel: Any = None
+
+    def connection_made(self, chan: Any) -> None:
+        self.channel = chan
 
     def data_received(self, data: bytes, datatype: int | None) -> None:
         self.heard += len(data)
@@ -208,6 +212,58 @@ async def test_a_forward_that_nobody_reads(alice: Person, watched: Watched) -> N
             assert watched.grown() < MOST
             client.abort()
     del heard
+
+
+@asynccontextmanager
+async def _reverse(
+    person: Person, client: Any, program: str
+) -> AsyncIterator[tuple[Count, subprocess.Popen[bytes]]]:
+    """The client's end of a reverse forward, with 2 GiB of window, and `program` inside, with 3 the other."""
+    calls: asyncio.Queue[Count] = asyncio.Queue()
+
+    def called(host: str, port: int) -> Count:
+        calls.put_nowait(call := Count())
+        return call
+
+    async with await client.create_server(called, "", 0, window=WIDEST, encoding=None) as listener:
+        inside = person.start(f"exec 3<>/dev/tcp/127.0.0.1/{listener.get_port()}; {program}")
+        try:
+            yield await asyncio.wait_for(calls.get(), 30), inside
+        finally:
+            inside.kill()
+            inside.communicate()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+async def test_a_reverse_forward_that_its_client_does_not_read(alice: Person, watched: Watched) -> None:
+    """A program inside sends without end to a client that has granted everything; later bytes come again."""
+    async with _connected(alice) as client, _reverse(alice, client, "cat /dev/zero >&3") as (call, _):
+        client._transport.pause_reading()
+        await watched.settled()
+        assert watched.grown() < MOST
+        before = call.heard
+        client._transport.resume_reading()
+        async with asyncio.timeout(60):
+            while call.heard < before + (64 << 20):
+                await asyncio.sleep(0.05)
+        assert watched.grown() < MOST
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+async def test_a_reverse_forward_that_its_caller_does_not_read(alice: Person, watched: Watched) -> None:
+    """What the client sends waits at the client until the program inside reads, and then all of it comes."""
+    size = 256 << 20
+    program = f"read go; head -c {size} <&3 | wc -c"
+    async with _connected(alice) as client, _reverse(alice, client, program) as (call, inside):
+        call.channel.write(bytes(size))
+        await watched.settled()
+        assert watched.grown() < MOST
+        assert call.channel.get_write_buffer_size() > size // 2
+        said, _ = await asyncio.to_thread(inside.communicate, b"go\n", 60)
+        assert int(said) == size
+        assert watched.grown() < MOST
 
 
 @pytest.mark.slow
