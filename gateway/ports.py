@@ -135,6 +135,14 @@ class RunnerLink(Protocol):
     async def connect(self, connection_id: str) -> socket.socket:
         """A message socket that the runner serves for one SSH connection: the worker's end."""
 
+    async def part(self, reason: str, seconds: int, begun: Callable[[int, bool], object]) -> None:
+        """Have programs save their work before the container is stopped; returns when they have ended.
+
+        A runner may let that wait for ever, so the caller bounds it. `begun` is called when there is
+        something to wait for, with how many programs were told and whether her hook was started. Raises
+        UNAVAILABLE when the runner is gone.
+        """
+
     def close(self) -> None:
         """Stop listening and drop the runner."""
 

@@ -214,6 +214,9 @@ _STREAM = {"id": _ID, "stream": _number(0, 2)}
 _SHAPES: dict[type[Any], dict[str, Reader]] = {
     protocol.Hello: {"version": _number(0, _U32), "connections": _names},
     protocol.Connection: {"connection": _CONNECTION},
+    protocol.Part: {"id": _ID, "seconds": _number(0, _U32), "reason": _text(_VALUE_LIMIT)},
+    protocol.Parting: {"id": _ID, "programs": _number(0, _U32), "hook": _flag},
+    protocol.Parted: {"id": _ID},
     protocol.Start: {
         "id": _ID, "kind": _kind, "env": _ENV, "pty": _maybe(_PTY),
         "greeting": _text(_VALUE_LIMIT), "command": _blob,

@@ -12,11 +12,23 @@ import logging
 import os
 import socket
 import struct
+from collections.abc import Callable
 from pathlib import Path
 
 from gateway.errors import Code, PlatformError
 from gateway.runner import codec, packets
-from gateway.runner.protocol import TO_BROKER, VERSION, Connection, Hello, ProtocolError
+from gateway.runner.protocol import (
+    PARTING,
+    REPLY_LIMIT,
+    TO_BROKER,
+    VERSION,
+    Connection,
+    Hello,
+    Part,
+    Parted,
+    Parting,
+    ProtocolError,
+)
 
 SOCKET_NAME = "runner.sock"
 
@@ -29,6 +41,7 @@ _PASS_SECONDS = 10.0
 # The kernel accounts at least 768 bytes to a message, and doubles what it is told: some sixteen connections
 # may wait for a runner that does not read, then the socket is full.
 _SEND_BUFFER = 6 * 1024
+_ANSWERS = 2  # to each Part: that it goes on, and that it is over
 
 
 class RunnerSocket:
@@ -49,6 +62,9 @@ class RunnerSocket:
         self._connections: tuple[str, ...] = ()
         self._ready = asyncio.Event()
         self._turn = asyncio.Lock()
+        self._parts = self._answers = 0
+        self._parted: asyncio.Future[bool] | None = None
+        self._begun: Callable[[int, bool], object] = lambda programs, hook: None
         self._closed = False
         self._last_accept = float("-inf")
         self._listener = listen(directory, SOCKET_NAME)
@@ -79,7 +95,8 @@ class RunnerSocket:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
             with theirs:
-                await asyncio.wait_for(self._pass(connection_id, theirs), _PASS_SECONDS)
+                frame = codec.encode(Connection(connection_id))
+                await asyncio.wait_for(self._pass(frame, [theirs.fileno()]), _PASS_SECONDS)
         except BaseException as problem:
             ours.close()
             if isinstance(problem, (OSError, TimeoutError)):
@@ -87,6 +104,28 @@ class RunnerSocket:
             raise
         ours.setblocking(False)
         return ours
+
+    async def part(self, reason: str, seconds: int, begun: Callable[[int, bool], object]) -> None:
+        """Have programs save their work before the container is stopped in `seconds`, for `reason`.
+
+        Returns when the runner says that all have ended, which may be never: the caller bounds it, and asks
+        once at a time. `begun` is called when there is something to wait for, with how many programs were
+        told and whether her hook was started. Raises PlatformError(UNAVAILABLE) when no runner is there any
+        more.
+        """
+        self._parts, self._begun = self._parts + 1, begun
+        self._parted = parted = self._loop.create_future()
+        self._answers += _ANSWERS
+        try:
+            frame = codec.encode(Part(self._parts, seconds, reason))
+            await asyncio.wait_for(self._pass(frame, []), _PASS_SECONDS)
+            if not await parted:
+                raise ConnectionError("it is gone")
+        except (OSError, TimeoutError) as problem:
+            raise self._unavailable() from problem
+        finally:
+            if self._parted is parted:
+                self._parted = None
 
     def close(self) -> None:
         """Stop listening and drop the runner; the connections that it serves live on. May be repeated."""
@@ -100,15 +139,14 @@ class RunnerSocket:
         self._path.unlink(missing_ok=True)
         self._ready.set()
 
-    async def _pass(self, connection_id: str, theirs: socket.socket) -> None:
-        """Send the runner's end, waiting for room; only one caller at a time can wait for it."""
-        frame = codec.encode(Connection(connection_id))
+    async def _pass(self, frame: bytes, fds: list[int]) -> None:
+        """Tell the runner, waiting for room; only one caller at a time can wait for it."""
         async with self._turn:
             while True:
                 if self._runner is None or not self._ready.is_set():
                     raise ConnectionError("no runner")
                 try:
-                    return packets.send(self._runner, frame, [theirs.fileno()])
+                    return packets.send(self._runner, frame, fds)
                 except BlockingIOError:
                     await self._writable(self._runner)
 
@@ -159,8 +197,30 @@ class RunnerSocket:
             return self._drop(f"it speaks version {message.version}, not {VERSION}: recreate the workspace")
         self._stop_timer()
         self._connections = message.connections
-        self._loop.add_reader(self._runner.fileno(), self._drop, "it hung up or spoke out of turn")
+        self._loop.add_reader(self._runner.fileno(), self._hear)
+        self._answers = 0
         self._ready.set()
+
+    def _hear(self) -> None:
+        """What the runner says after its hello: the answers to a `Part`, and no word more."""
+        assert self._runner is not None
+        try:
+            message = codec.decode(self._runner.recv(REPLY_LIMIT), 0, PARTING)
+        except BlockingIOError:
+            return
+        except (OSError, ProtocolError):
+            return self._drop("it hung up or spoke out of turn")
+        assert isinstance(message, (Parting, Parted))
+        self._answers -= 1
+        if self._answers < 0:
+            return self._drop("it answered what nobody asked")
+        # Nobody waits any more for the answer to an earlier one.
+        if self._parted is None or self._parted.done() or message.id != self._parts:
+            return
+        if isinstance(message, Parting):
+            self._begun(message.programs, message.hook)
+        else:
+            self._parted.set_result(True)
 
     def _drop(self, problem: str) -> None:
         """Let go of whoever dialled, and listen again no sooner than the interval allows."""
@@ -175,6 +235,8 @@ class RunnerSocket:
                 _log.warning("runner link lost: path=%s reason=%s", self._path, problem)
         if self._room is not None and not self._room.done():
             self._room.set_exception(ConnectionError(problem))
+        if self._parted is not None and not self._parted.done():
+            self._parted.set_result(False)
         if not self._closed:
             self._ready.clear()
             self._loop.remove_reader(self._listener.fileno())

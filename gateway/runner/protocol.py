@@ -6,8 +6,9 @@ of Python 3.9.
 
 A frame is a u32 (big endian) header length, a JSON header in ASCII, and a raw blob. A conversation:
 
-* runner socket (SEQPACKET, one frame a packet): the runner says `Hello`; then only the broker speaks, one
-  `Connection` for each SSH connection, with the runner's end of a new socket pair.
+* runner socket (SEQPACKET, one frame a packet): the runner says `Hello`; then the broker speaks, one
+  `Connection` for each SSH connection, with the runner's end of a new socket pair. A `Part` is answered with
+  `Parting` when there is something to wait for, and with `Parted` when there is nothing any more.
 * connection socket (SEQPACKET): the worker asks with `Start`, `Signal`, `Resize`, `Break`, `Close`, `Dial`,
   `DialUnix`; the runner answers a `Start` with `Started` or `Failed`, then once `Exited`; a dial with `Taken`
   (its descriptor has arrived) and then `Dialed` or `Refused`.
@@ -38,7 +39,7 @@ from gateway.runner.listening import (
 )
 from gateway.sessions import Exit, Kind, Pty, SessionRequest, Window
 
-VERSION = 2
+VERSION = 3
 HEADER_LIMIT = 64 * 1024
 COMMAND_LIMIT = 128 * 1024 - 1  # the kernel's MAX_ARG_STRLEN, less its NUL
 FRAME_LIMIT = 4 + HEADER_LIMIT + COMMAND_LIMIT
@@ -63,6 +64,31 @@ class Connection:
     """A new SSH connection; carries the runner's end of its socket pair."""
 
     connection: str
+
+
+@dataclass(frozen=True)
+class Part:
+    """The container will be stopped, in `seconds` at the latest: let its programs save their work."""
+
+    id: int
+    seconds: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class Parting:
+    """So many programs were told, and her hook was started or not; they are waited for."""
+
+    id: int
+    programs: int
+    hook: bool
+
+
+@dataclass(frozen=True)
+class Parted:
+    """All have ended, or there were none."""
+
+    id: int
 
 
 @dataclass(frozen=True)
@@ -225,9 +251,9 @@ class Stop:
 
 # Evaluated, in Python 3.9 too.
 Message = Union[
-    Hello, Connection, Start, Signal, Resize, Break, Close, Dial, DialUnix, Listen, ListenUnix, ListenPrivate,
-    Unlisten, Accept, Decline, Started, Failed, Exited, Taken, Dialed, Refused, Listening, Unlistened,
-    Arrived, Data, Eof, Credit, Stop,
+    Hello, Connection, Part, Parting, Parted, Start, Signal, Resize, Break, Close, Dial, DialUnix,
+    Listen, ListenUnix, ListenPrivate, Unlisten, Accept, Decline, Started, Failed, Exited, Taken, Dialed,
+    Refused, Listening, Unlistened, Arrived, Data, Eof, Credit, Stop,
 ]  # fmt: skip
 Asked = Union[Start, Dial, DialUnix, Listen, ListenUnix, ListenPrivate, Accept]
 Messages = frozenset[type[Any]]
@@ -237,7 +263,8 @@ REASONS = (
     *("refused", "no_route", "timed_out", "unknown_name"),
 )
 TO_BROKER: Messages = frozenset({Hello})
-FROM_BROKER: Messages = frozenset({Connection})
+PARTING: Messages = frozenset({Parting, Parted})
+FROM_BROKER: Messages = frozenset({Connection, Part})
 STEERS: Messages = frozenset({Signal, Resize, Break, Close, Unlisten, Decline})
 TO_RUNNER: Messages = frozenset({Start, Dial, DialUnix, *LISTENS, Accept}) | STEERS
 TO_WORKER: Messages = frozenset(

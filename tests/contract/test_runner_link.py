@@ -15,7 +15,7 @@ import pytest
 from gateway.errors import Code, PlatformError
 from gateway.runner import codec, link, packets
 from gateway.runner.link import RunnerSocket
-from gateway.runner.protocol import FROM_BROKER, VERSION, Connection, Hello
+from gateway.runner.protocol import FROM_BROKER, VERSION, Connection, Hello, Part, Parted, Parting
 from tests.support.runner_places import DEADLINE, until
 
 HELLO = codec.encode(Hello(VERSION, ("one", "two")))
@@ -188,6 +188,89 @@ async def test_one_runner_at_a_time_and_the_next_when_it_is_gone(
 async def test_whoever_speaks_out_of_turn_is_dropped(listening: RunnerSocket, dialler: Dialler) -> None:
     runner = await dialler.runner(listening)
     runner.send(HELLO)
+    await hung_up(runner)
+
+
+class Parts:
+    """What the broker asks of a runner before its container is stopped."""
+
+    def __init__(self, listening: RunnerSocket) -> None:
+        self.begun: list[tuple[int, bool]] = []
+        self.asked = asyncio.create_task(
+            listening.part("Because.", 600, lambda programs, hook: self.begun.append((programs, hook)))
+        )
+
+
+async def asked_to_part(runner: socket.socket) -> Part:
+    """What the runner was told, once it was."""
+    loop = asyncio.get_running_loop()
+    frame = await asyncio.wait_for(loop.sock_recv(runner, 9999), DEADLINE)
+    message = codec.decode(frame, 0, FROM_BROKER)
+    assert isinstance(message, Part)
+    return message
+
+
+async def test_a_runner_says_that_its_programs_save_their_work_and_when_they_have(
+    listening: RunnerSocket, dialler: Dialler
+) -> None:
+    runner = await dialler.runner(listening)
+    parts = Parts(listening)
+    part = await asked_to_part(runner)
+    assert (part.seconds, part.reason) == (600, "Because.")
+    runner.send(codec.encode(Parting(part.id, 2, True)))
+    await until(lambda: parts.begun == [(2, True)], "it has begun")
+    assert not parts.asked.done()
+    runner.send(codec.encode(Parted(part.id)))
+    await asyncio.wait_for(parts.asked, DEADLINE)
+    (await listening.connect("still")).close()
+
+
+async def test_a_runner_that_leaves_or_is_not_there_cannot_be_waited_for(
+    listening: RunnerSocket, dialler: Dialler
+) -> None:
+    with pytest.raises(PlatformError):
+        await listening.part("", 0, lambda programs, hook: None)
+    runner = await dialler.runner(listening)
+    parts = Parts(listening)
+    await asked_to_part(runner)
+    runner.close()
+    with pytest.raises(PlatformError) as gone:
+        await asyncio.wait_for(parts.asked, DEADLINE)
+    assert gone.value.code is Code.UNAVAILABLE
+
+
+async def test_who_stops_waiting_may_ask_again_and_old_answers_are_passed_over(
+    listening: RunnerSocket, dialler: Dialler
+) -> None:
+    runner = await dialler.runner(listening)
+    former = Parts(listening)
+    first = await asked_to_part(runner)
+    former.asked.cancel()
+    await asyncio.wait([former.asked])
+    parts = Parts(listening)
+    second = await asked_to_part(runner)
+    runner.send(codec.encode(Parting(first.id, 9, True)))
+    runner.send(codec.encode(Parted(first.id)))
+    runner.send(codec.encode(Parting(second.id, 1, False)))
+    await until(lambda: parts.begun == [(1, False)], "the second has begun")
+    runner.send(codec.encode(Parted(second.id)))
+    await asyncio.wait_for(parts.asked, DEADLINE)
+    assert former.begun == []
+
+
+@pytest.mark.parametrize("asked", [False, True])
+async def test_a_runner_that_answers_more_than_was_asked_is_dropped(
+    listening: RunnerSocket, dialler: Dialler, asked: bool
+) -> None:
+    """Else its packets would keep the broker busy for as long as it likes."""
+    runner = await dialler.runner(listening)
+    if asked:
+        parts = Parts(listening)
+        part = await asked_to_part(runner)
+        runner.send(codec.encode(Parted(part.id)))
+        await asyncio.wait_for(parts.asked, DEADLINE)
+        runner.send(codec.encode(Parted(part.id)))
+    runner.send(codec.encode(Parted(1)))
     await hung_up(runner)
 
 

@@ -46,6 +46,9 @@ statuses = st.one_of(
 messages = st.one_of(
     st.builds(protocol.Hello, st.integers(0, 9), st.lists(st.uuids().map(str), max_size=3).map(tuple)),
     st.builds(protocol.Connection, st.uuids().map(lambda one: one.hex)),
+    st.builds(protocol.Part, ids, st.integers(0, 9999), text),
+    st.builds(protocol.Parting, ids, st.integers(0, 9999), st.booleans()),
+    st.builds(protocol.Parted, ids),
     st.builds(
         protocol.Start,
         ids,
@@ -102,7 +105,8 @@ def test_what_is_said_is_what_is_heard(message: protocol.Message) -> None:
 
 
 def test_every_message_is_tried() -> None:
-    assert ALL == TO_RUNNER | TO_WORKER | STREAMED | protocol.FROM_BROKER | protocol.TO_BROKER
+    from_runner = TO_WORKER | protocol.TO_BROKER | protocol.PARTING
+    assert TO_RUNNER | from_runner | STREAMED | protocol.FROM_BROKER == ALL
 
 
 @given(st.binary(max_size=400), st.integers(0, 5))

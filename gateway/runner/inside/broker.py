@@ -9,8 +9,18 @@ import socket
 
 from gateway.runner import codec, packets
 from gateway.runner.inside.connection import World
+from gateway.runner.inside.parting import Farewell
 from gateway.runner.inside.serve import Served
-from gateway.runner.protocol import FROM_BROKER, VERSION, Connection, Hello, ProtocolError
+from gateway.runner.protocol import (
+    FROM_BROKER,
+    VERSION,
+    Connection,
+    Hello,
+    Part,
+    Parted,
+    Parting,
+    ProtocolError,
+)
 
 SOCKET_PATH = "/opt/gpu-gateway/socket/runner.sock"
 _SHORTEST, _LONGEST = 0.02, 1.0
@@ -24,6 +34,7 @@ class BrokerLink:
         self._world, self._path = world, path
         self._pause = _SHORTEST
         self._connections: dict[str, Served] = {}
+        self._farewell = Farewell(world, self._answer)
         self._dial()
 
     def _dial(self) -> None:
@@ -45,7 +56,7 @@ class BrokerLink:
         self._pause = min(self._pause * 2, _LONGEST)
 
     def _receive(self) -> None:
-        """A new connection, or the end of the link."""
+        """A new connection, word of the container's end, or the end of the link."""
         try:
             frame, fds = packets.receive(self._socket)
             message = codec.decode(frame, len(fds), FROM_BROKER)
@@ -57,8 +68,17 @@ class BrokerLink:
             packets.close_all(fds)
             return self._lost()
         self._pause = _SHORTEST
+        if isinstance(message, Part):
+            return self._farewell.part(message)
         assert isinstance(message, Connection)
         self._serve(message.connection, socket.socket(fileno=fds[0]))
+
+    def _answer(self, message: Parting | Parted) -> None:
+        """Tell the broker; one that does not read loses the link, and finds out by asking again."""
+        try:
+            packets.send(self._socket, codec.encode(message), ())
+        except OSError:
+            self._lost()
 
     def _serve(self, id: str, sock: socket.socket) -> None:
         """Serve one SSH connection until its worker lets go."""
@@ -72,5 +92,6 @@ class BrokerLink:
 
     def _lost(self) -> None:
         """The broker is gone or speaks another version; it will be there again."""
+        self._farewell.forget()
         self._world.loop.remove_reader(self._socket.fileno())
         self._later()
