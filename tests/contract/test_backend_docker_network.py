@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import secrets
 import subprocess
 import sys
 import threading
@@ -23,9 +22,9 @@ from gateway.docker.rules import forward_chain
 from gateway.docker.sweep import remove_all
 from tests.contract.backend_contract import ignore
 from tests.support.docker_world import DockerWorld, docker
+from tests.support.elsewhere import METADATA, Elsewhere, elsewhere
 
 CANARY = Path(__file__).parents[1] / "support" / "canary.py"
-METADATA = "169.254.169.254"
 PORT = 20000 + os.getpid() % 20000
 DEADLINE = 30.0
 
@@ -34,47 +33,12 @@ def command(*words: str) -> str:
     return subprocess.run(words, capture_output=True, text=True, check=True).stdout
 
 
-class Elsewhere:
-    """Another machine: a network namespace behind two interfaces, which also plays the metadata service.
-
-    `near` is the host's address on the way, `far` the machine's own.
-    """
-
-    def __init__(self) -> None:
-        token = secrets.token_hex(3)
-        self.name, self._near, self._far = f"canary-{token}", f"vh{token}", f"vn{token}"
-        third, fourth = secrets.randbelow(256), 4 * secrets.randbelow(64)
-        self.near, self.far = f"198.18.{third}.{fourth + 1}", f"198.18.{third}.{fourth + 2}"
-
-    def open(self) -> None:
-        name, near, far = self.name, self._near, self._far
-        command("ip", "netns", "add", name)
-        command("ip", "link", "add", near, "type", "veth", "peer", "name", far, "netns", name)
-        command("ip", "addr", "add", f"{self.near}/30", "dev", near)
-        command("ip", "link", "set", near, "up")
-        for line in (
-            f"addr add {self.far}/30 dev {far}",
-            f"link set {far} up",
-            "link set lo up",
-            f"addr add {METADATA}/32 dev lo",
-            f"route add default via {self.near}",
-        ):
-            command("ip", "-n", name, *line.split())
-        command("ip", "route", "add", METADATA, "via", self.far)
-
-    def close(self) -> None:
-        for line in (f"link del {self._near}", f"netns del {self.name}"):
-            subprocess.run(["ip", *line.split()], capture_output=True, check=False)
-
-
 @pytest.fixture
-def elsewhere() -> Iterator[Elsewhere]:
-    made = Elsewhere()
-    try:
-        made.open()
+def other() -> Iterator[Elsewhere]:
+    """Another machine, which is the metadata service, too."""
+    with elsewhere() as made:
+        made.show_metadata()
         yield made
-    finally:
-        made.close()
 
 
 @contextmanager
@@ -104,7 +68,7 @@ def machines_own_address() -> str:
     return str(route["prefsrc"])
 
 
-async def test_reaches_the_internet_and_nothing_near(docker_world: DockerWorld, elsewhere: Elsewhere) -> None:
+async def test_reaches_the_internet_and_nothing_near(docker_world: DockerWorld, other: Elsewhere) -> None:
     """Canaries everywhere; each hears the host, and only the one on the internet hears the workspace."""
     first, second = resource_name(docker_world.instance, 1), resource_name(docker_world.instance, 2)
     for number in (1, 2):
@@ -112,21 +76,21 @@ async def test_reaches_the_internet_and_nothing_near(docker_world: DockerWorld, 
     query = "{{range .NetworkSettings.Networks}}{{.Gateway}} {{.IPAddress}}{{end}}"
     bridge, _ = docker("inspect", "-f", query, first).stdout.split()
     other_bridge, neighbour = docker("inspect", "-f", query, second).stdout.split()
-    hosts = [bridge, other_bridge, elsewhere.near, machines_own_address()]
+    hosts = [bridge, other_bridge, other.near, machines_own_address()]
     inside = ("docker", "exec", second, "python3", "-c")
-    everywhere = [*hosts, neighbour, METADATA, elsewhere.far]
+    everywhere = [*hosts, neighbour, METADATA, other.far]
     targets = [f"{address}:{PORT}" for address in everywhere]
     heard: set[str] = set()
     with (
         canary(heard, hosts, sys.executable),
-        canary(heard, [METADATA, elsewhere.far], "ip", "netns", "exec", elsewhere.name, sys.executable),
+        canary(heard, [METADATA, other.far], "ip", "netns", "exec", other.name, sys.executable),
         canary(heard, [neighbour], *inside, program=CANARY.read_text()),
     ):
         program = ["python3", "-c", CANARY.read_text(), "knock"]
         await asyncio.to_thread(docker, "exec", first, *program, "workspace", *targets)
         await asyncio.to_thread(command, sys.executable, str(CANARY), "knock", "host", *targets)
         wanted = {f"{kind} {address} host" for kind in ("tcp", "udp") for address in everywhere}
-        wanted |= {f"{kind} {elsewhere.far} workspace" for kind in ("tcp", "udp")}
+        wanted |= {f"{kind} {other.far} workspace" for kind in ("tcp", "udp")}
         deadline = time.monotonic() + DEADLINE
         while not wanted <= heard and time.monotonic() < deadline:
             await asyncio.sleep(0.05)
