@@ -14,20 +14,23 @@ from admin.acting import carry_out
 from admin.call import Call, as_json, pass_call
 from admin.inventory import look_when_unknown
 from admin.output import field, instant, listing, minute, say
+from admin.queue import begins
 from gateway.devices import DeviceRequest
 from gateway.errors import Code, PlatformError
-from gateway.leases import Lease
+from gateway.leases import Lease, State
 from gateway.names import parse_user_name
 from gateway.quotas import gpus as gpus_in_words
+from gateway.store import Waiting
 from gateway.units import format_duration, format_instant, parse_duration
+from gateway.waiting import Request
 
 COLUMNS = [
     ("LEASE", field("id")),
     ("USER", field("user")),
     ("STATE", field("state")),
-    ("GPUS", field("indexes")),
+    ("GPUS", lambda record: record["indexes"] or f"{record['gpus']} wanted"),
     ("UNTIL", lambda record: minute(record["expires_at"])),
-    ("LEFT", lambda record: format_duration(timedelta(seconds=record["remaining"]))),
+    ("LEFT", lambda record: "" if record["remaining"] is None else _left(record["remaining"])),
     ("PROBLEM", field("problem")),
 ]
 
@@ -37,21 +40,49 @@ COLUMNS = [
 @click.option("--gpus", type=click.IntRange(1, 1024), help="How many.")
 @click.option("--for", "length", metavar="DURATION", help="How long, such as 30m, 8h or 7d; 24h if left out.")
 @click.option("--device", "devices", multiple=True, metavar="ID", help="Exactly this GPU; may be repeated.")
+@click.option("--model", metavar="TEXT", help="GPUs whose model's name contains this, such as H100.")
+@click.option("--queue", is_flag=True, help="Wait in the queue when they cannot be granted now.")
+@click.option(
+    "--preemptible",
+    is_flag=True,
+    help="Above any quota; ends with notice when somebody within hers waits. Queues as --queue does.",
+)
 @pass_call
-def allocate(call: Call, user: str, gpus: int | None, length: str | None, devices: tuple[str, ...]) -> None:
+def allocate(
+    call: Call,
+    user: str,
+    gpus: int | None,
+    length: str | None,
+    devices: tuple[str, ...],
+    model: str | None,
+    queue: bool,
+    preemptible: bool,
+) -> None:
     """Grant GPUs to a user, from now on; they appear in her container at her next login.
+
+    Nobody who waits in the queue is passed, unless her GPUs come no later by that.
 
     \b
     Example:
       gpuadmin allocate alice --gpus 1 --for 8h
+      gpuadmin allocate alice --gpus 4 --model H100 --for 2d --queue
     """
     if gpus is None and not devices:
         raise PlatformError(Code.INVALID, "Say how many with --gpus N, or which with --device ID.")
-    request = DeviceRequest(len(devices) if gpus is None else gpus, devices)
+    request = DeviceRequest(len(devices) if gpus is None else gpus, devices, model)
     name = parse_user_name(user)
     duration = None if length is None else parse_duration(length)
     look_when_unknown(call)
-    lease = call.store.grant(name, request, duration, call.actor, call.now)
+    lease: Lease | Waiting
+    if queue or preemptible:
+        lease = call.store.queue(name, request, duration, call.actor, call.now, preemptible=preemptible)
+    else:
+        lease = call.store.grant(name, request, duration, call.actor, call.now)
+    if isinstance(lease, Waiting):
+        return say(
+            f"Request {lease.request.id}: {user} waits for {gpus_in_words(request.count)} as number "
+            f"{lease.standing.place} in the queue; {begins(lease.standing)}. See: gpuadmin why {user}"
+        )
     say(
         f"Lease {lease.id}: {user} holds {gpus_in_words(len(lease.devices))} ({', '.join(lease.devices)}) "
         f"until {format_instant(lease.expires_at)}."
@@ -62,7 +93,8 @@ def allocate(call: Call, user: str, gpus: int | None, length: str | None, device
 @click.argument("target", metavar="USER|LEASE")
 @pass_call
 def release(call: Call, target: str) -> None:
-    """End all leases of a user, or one lease by its number; a container that shows the GPUs is stopped.
+    """End all that a user holds or waits for, or one lease or request by its number; a container that shows
+    the GPUs is stopped.
 
     \b
     Example:
@@ -102,7 +134,7 @@ def extend(call: Call, number: int, length: str | None) -> None:
 @as_json
 @pass_call
 def leases(call: Call, as_json: bool) -> None:
-    """List the leases that hold GPUs now.
+    """List the leases that hold GPUs now, and below them the queue, who is next first.
 
     \b
     Example:
@@ -110,7 +142,30 @@ def leases(call: Call, as_json: bool) -> None:
     """
     indexes = {device.id: device.index for device in call.store.devices()}
     records = [_record(lease, call, indexes) for lease in call.store.held_leases()]
+    records += [_queued(waiting.request) for waiting in call.store.waiting(call.now)]
     listing(records, COLUMNS, as_json)
+
+
+def _left(seconds: int) -> str:
+    return format_duration(timedelta(seconds=seconds))
+
+
+def _queued(request: Request) -> dict[str, Any]:
+    return {
+        "id": request.id,
+        "user": request.user,
+        "devices": [],
+        "indexes": [],
+        "gpus": request.count,
+        "state": State.QUEUED.value,
+        "preemptible": request.preemptible,
+        "asked_at": instant(request.asked_at),
+        "granted_at": None,
+        "expires_at": None,
+        "remaining": None,
+        "reason": None,
+        "problem": None,
+    }
 
 
 def _record(lease: Lease, call: Call, indexes: dict[str, int]) -> dict[str, Any]:
@@ -119,7 +174,9 @@ def _record(lease: Lease, call: Call, indexes: dict[str, int]) -> dict[str, Any]
         "user": lease.user,
         "devices": list(lease.devices),
         "indexes": sorted(indexes[device] for device in lease.devices),
+        "gpus": len(lease.devices),
         "state": lease.state.value,
+        "preemptible": lease.preemptible,
         "granted_at": instant(lease.granted_at),
         "expires_at": instant(lease.expires_at),
         "remaining": max(0, int((lease.expires_at - call.now).total_seconds())),

@@ -47,6 +47,7 @@ _MODULES = {
     "report": "reports",
     "session": "sessions",
     "user": "users",
+    "why": "queue",
     "workspace": "workspaces",
 }
 """Each command's module, which is imported when the command is named: no call needs them all."""

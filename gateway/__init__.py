@@ -28,7 +28,7 @@ Floors: who may import whom. A test holds them (setup.cfg has the contracts)::
        evidence hostkeys workers metrics              of asyncssh's keys, processes and Prometheus
        totp passwords                                 of pyotp and argon2
     2  broker rooms reception admission connections   use cases over ports
-       wishes custody hygiene limiting rationing settling reconcile entering desk timekeeper
+       wishes custody granting hygiene limiting rationing settling reconcile entering desk timekeeper
        answering inquiries                            `gpu`, and whose questions are being answered
     1  ports store verbs messages wire journal pipes  the seams, and the workers' protocol
        privileges holders questions

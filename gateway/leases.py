@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import Enum
 
 from gateway.devices import Device, DeviceRequest
@@ -75,8 +75,9 @@ _STEPS: Mapping[tuple[State, Change], State] = {
 class Lease:
     """Devices `devices` held by user `user_id` (called `user`) until `expires_at` (UTC, aware).
 
-    `shown` is True once a container showed them; `warned` is how long before its end its holder was last
-    told of it. `reason` says why it is over; `problem` says what an operator has to look at.
+    `shown` is True once a container showed them; `told_at` is when its holder was last told of it. A
+    `preemptible` one counts against no quota; since `noticed_at` it ends for somebody who waits. `reason`
+    says why it is over; `problem` says what an operator has to look at.
     """
 
     id: int
@@ -90,7 +91,9 @@ class Lease:
     reason: str | None = None
     problem: str | None = None
     shown: bool = False
-    warned: timedelta | None = None
+    told_at: datetime | None = None
+    preemptible: bool = False
+    noticed_at: datetime | None = None
 
     @property
     def live(self) -> bool:
@@ -98,19 +101,20 @@ class Lease:
         return self.state in LIVE
 
 
-def after(lease: Lease, change: Change) -> State | None:
-    """Where a change takes a lease; None when it does not concern a lease that stands where this one does."""
-    target = _STEPS.get((lease.state, change))
-    if change is Change.EXTEND and target is not None and lease.shown:
-        return State.ACTIVE
-    return target
+def after(state: State, change: Change, *, shown: bool = False) -> State | None:
+    """Where a change takes a lease; None when it does not concern a lease that stands where this one does.
+
+    `shown`: a container showed its devices.
+    """
+    target = _STEPS.get((state, change))
+    return State.ACTIVE if target and shown and change is Change.EXTEND else target
 
 
 def choose(devices: Sequence[Device], held: Sequence[Lease], request: DeviceRequest) -> tuple[str, ...]:
     """The ids to grant, lowest node and index first: the same inventory and leases give the same answer.
 
     `held` are all leases that hold devices, live or in grace. Raises INVALID for a request that
-    contradicts itself, NOT_FOUND for an unknown id, CONFLICT for more than the machine has, and
+    contradicts itself, NOT_FOUND for an unknown id, CONFLICT for more than there are, and
     NO_CAPACITY, naming who holds what until when, for one that could be met later.
     """
     if request.count < 1 or (request.ids and len(set(request.ids)) != request.count):
@@ -121,14 +125,18 @@ def choose(devices: Sequence[Device], held: Sequence[Lease], request: DeviceRequ
     for wanted in request.ids:
         if wanted not in known:
             raise PlatformError(Code.NOT_FOUND, f"There is no GPU {wanted!r}; see: gpuadmin gpu list")
+    if request.model is not None:
+        wanted = request.model.lower()
+        known = {id_: device for id_, device in known.items() if wanted in device.model.lower()}
     if request.count > len(known):
         raise PlatformError(
             Code.CONFLICT,
-            f"{request.count} GPUs are wanted and the platform has {len(known)}",
+            f"{request.count} GPUs are wanted and the platform has {len(known)}"
+            f"{f' of the model {request.model!r}' if request.model is not None else ''}",
             "see: gpuadmin gpu list",
         )
     taken = {device for lease in held for device in lease.devices}
-    candidates = [known[wanted] for wanted in request.ids] or list(known.values())
+    candidates = [known[id_] for id_ in request.ids if id_ in known] or list(known.values())
     free = [device.id for device in candidates if device.id not in taken and _sound(device)]
     if len(free) < request.count:
         shortage = _shortage(candidates, held, request, len(free))

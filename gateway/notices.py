@@ -6,6 +6,7 @@ reaches a terminal.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from gateway.leases import Lease
@@ -32,6 +33,30 @@ def due(told_at: datetime, expires_at: datetime, now: datetime) -> timedelta | N
     return min(missed, default=None)
 
 
+@dataclass(frozen=True)
+class News:
+    """What the holder of a lease is to be told: `text`; `of_end` when it is about its end."""
+
+    text: str
+    of_end: bool
+
+
+def news(lease: Lease, names: str, now: datetime) -> News | None:
+    """What concerns the holder of a lease and she was not told of yet, the most urgent; None for nothing.
+
+    `names` are those of its devices, such as `GPU 0 and GPU 1`.
+    """
+    if not lease.live:
+        return None
+    if lease.noticed_at is not None and (lease.told_at is None or lease.told_at < lease.noticed_at):
+        return News(_preempted(lease, names), of_end=True)
+    if lease.told_at is None:
+        return News(_granted(lease, names), of_end=False)
+    if due(lease.told_at, lease.expires_at, now) is not None:
+        return News(warning(lease, names, now), of_end=True)
+    return None
+
+
 def warning(lease: Lease, names: str, now: datetime) -> str:
     """What a warning says. `names` are those of its devices, such as `GPU 0 and GPU 1`."""
     container = "; your container is stopped then" if lease.shown else ""
@@ -52,6 +77,20 @@ def stopping(reason: str, until: datetime) -> str:
 def stopped(reason: str, at: datetime) -> str:
     """What the next greeting says: what was ended, when and why. What the reason advises to do is done."""
     return f"Your container was stopped at {format_instant(at)}: {_whole(reason.partition(';')[0])}"
+
+
+def _granted(lease: Lease, names: str) -> str:
+    return (
+        f"You hold {names} now, until {format_instant(lease.expires_at)} (lease {lease.id}). Log out "
+        "everywhere and in again to have what is new in your container."
+    )
+
+
+def _preempted(lease: Lease, names: str) -> str:
+    return (
+        f"Your preemptible lease {lease.id} of {names} ends at {format_instant(lease.expires_at)}: somebody "
+        "within her quota waits for it."
+    )
 
 
 def _left(left: timedelta) -> str:

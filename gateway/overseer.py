@@ -63,6 +63,7 @@ class Overseer:
             group.create_task(self._every(LOOK_EVERY, self._wishes.grant))
             group.create_task(self._every(JUDGE_EVERY, self._judge))
             group.create_task(self._every(LEASES_EVERY, self._parts.settling.settle_leases))
+            group.create_task(self._every(LEASES_EVERY, self._parts.granting.attend))
             group.create_task(self._every(INVENTORY_EVERY, self._inventory.look_at_gpus))
             group.create_task(self._every(LIMITS_EVERY, self._parts.limiting.limit_all))
             group.create_task(self._every(LIMITS_EVERY, self._parts.rationing.look))

@@ -19,7 +19,9 @@ from gateway.health import Told
 from gateway.holders import HolderStore
 from gateway.keys import PublicKey
 from gateway.leases import Lease
+from gateway.standing import Standing
 from gateway.users import Account, User
+from gateway.waiting import Request
 from gateway.workspaces import Removal, Workspace
 
 
@@ -58,6 +60,22 @@ class LiveConnection:
     fingerprint: str
     started_at: datetime
     sessions: tuple[LiveSession, ...]
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A request that was not granted at once, and where it stands."""
+
+    request: Request
+    standing: Standing
+
+
+@dataclass(frozen=True)
+class Served:
+    """What a look at the queue changed: leases granted to who waited, and leases that end for who waits."""
+
+    granted: tuple[Lease, ...]
+    noticed: tuple[Lease, ...]
 
 
 class BrokerStore(HolderStore, Protocol):
@@ -119,6 +137,12 @@ class BrokerStore(HolderStore, Protocol):
 
     def shown(self, lease_ids: Sequence[int], now: datetime) -> None:
         """A container that shows these leases' devices runs."""
+
+    def told(self, lease_id: int, of_end: bool, now: datetime) -> None:
+        """The holder of a live lease was told of it; `of_end`: that it ends."""
+
+    def serve(self, now: datetime) -> Served:
+        """Grant what can be granted now to who waits, in the order of the queue."""
 
     def flag_lease(self, lease_id: int, problem: str | None, now: datetime) -> None:
         """Set or clear what an operator has to look at."""

@@ -20,6 +20,7 @@ from gateway.docker.backend import DockerBackend
 from gateway.docker.naming import bridge_prefix
 from gateway.errors import Code, PlatformError
 from gateway.folders import WorkspaceFolders, shared
+from gateway.granting import Granting
 from gateway.hygiene import Hygiene
 from gateway.limiting import Limiting
 from gateway.nvml import NvmlProbe
@@ -67,6 +68,7 @@ class Parts:
         self.answering = Answering(self.desk, timekeeper, self.broker.running)
         self.settling = Settling(self.desk, self.broker, self.backend, timekeeper)
         self.settling.clean = Hygiene(self.desk, NvmlProbe().occupations, now, time.monotonic).clean
+        self.granting = Granting(self.desk, self.broker, timekeeper)
         self.custody = Custody(self.desk, self.broker, self.backend, self.folders, timekeeper)
         self.rationing = Rationing(self.desk, self.broker, self.folders, now)
         self.limiting = Limiting(self.desk, self.backend, self.rationing)

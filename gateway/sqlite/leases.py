@@ -1,19 +1,18 @@
-"""Leases in the database: granted, ended and released in one immediate transaction each.
+"""Leases in the database: extended, ended and released in one immediate transaction each.
 
-Owns the rows and the order of steps. The choice of devices is `gateway.leases.choose`; that no device
-has two holders is the schema's (`one_holder`). Must not stop a container.
+Owns the rows of what was granted; queue.py grants. That no device has two holders is the schema's
+(`one_holder`). Must not stop a container.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 from gateway import quotas, usage
-from gateway.devices import DeviceRequest
 from gateway.errors import Code, PlatformError
-from gateway.leases import Change, Lease, State, after, choose
+from gateway.leases import Change, Lease, State, after
 from gateway.sqlite.database import Row
 from gateway.sqlite.devices import Devices
 from gateway.sqlite.quotas import Quotas
@@ -39,33 +38,6 @@ _BY_OPERATOR = "An operator ended the lease of your GPUs."
 class Leases(Users, Quotas, Devices, WantedRows):
     """The leases' part of the store, which needs all the others'."""
 
-    def grant(
-        self, name: str, request: DeviceRequest, length: timedelta | None, actor: str, now: datetime
-    ) -> Lease:
-        """A lease of devices for user `name`, for `length` or what her quota `lease` says.
-
-        All in one transaction, so that of several at once exactly one gets the last device. Raises
-        NOT_FOUND, CONFLICT for a disabled user, QUOTA_EXCEEDED, and what `choose` raises.
-        """
-        with self._db.write():
-            user = self._user(name)
-            if not user.enabled:
-                raise PlatformError(
-                    Code.CONFLICT, f"{name} is disabled; first run: gpuadmin user enable {name}"
-                )
-            held = self.held_leases()
-            values = self._effective(user.id)
-            mine = sum(len(lease.devices) for lease in held if lease.user_id == user.id)
-            quotas.check(name, values, mine, request.count)
-            time = timedelta(seconds=values["lease"]) if length is None else length
-            self._check_hours(user, request.count, time, now)
-            devices = choose(self.devices(), held, request)
-            expires_at = now + time
-            lease_id = self._insert(user.id, devices, now, expires_at)
-            after: Facts = {"lease": lease_id, "devices": list(devices), "expires_at": stamp(expires_at)}
-            self._event(now, actor, "allocate", name, after=after)
-            return self.lease(lease_id)
-
     def extend(
         self, lease_id: int, length: timedelta | None, actor: str, now: datetime
     ) -> tuple[Lease, datetime]:
@@ -90,9 +62,7 @@ class Leases(Users, Quotas, Devices, WantedRows):
                 )
             self._check_hours(user, len(lease.devices), time, now)
             expires_at = stamp(lease.expires_at + time)
-            self._db.change(
-                "update lease set expires_at = ?, warned = null where id = ?", expires_at, lease_id
-            )
+            self._db.change("update lease set expires_at = ? where id = ?", expires_at, lease_id)
             self._change(lease_id, Change.EXTEND, "Its end was moved.", actor, now)
             before: Facts = {"lease": lease_id, "expires_at": stamp(lease.expires_at)}
             after: Facts = {"lease": lease_id, "expires_at": expires_at}
@@ -103,30 +73,16 @@ class Leases(Users, Quotas, Devices, WantedRows):
         """Raise QUOTA_EXCEEDED when `count` GPUs for `length` more are above the quota `gpu_hours`."""
         allowed = quotas.allowance(self._effective(user.id)["gpu_hours"])
         if allowed is not None:
-            mine = [lease for lease in self.leases(now - allowed.window) if lease.user_id == user.id]
+            mine = [
+                lease
+                for lease in self.leases(now - allowed.window)
+                if lease.user_id == user.id and not lease.preemptible
+            ]
             usage.check(user.name, allowed, mine, count, length, now)
 
-    def _insert(self, user_id: int, devices: Sequence[str], now: datetime, expires_at: datetime) -> int:
-        lease_id = self._db.insert(
-            "lease",
-            {
-                "user_id": user_id,
-                "state": State.GRANTED.value,
-                "count": len(devices),
-                "length": int((expires_at - now).total_seconds()),
-                "asked_at": stamp(now),
-                "granted_at": stamp(now),
-                "expires_at": stamp(expires_at),
-            },
-        )
-        self._db.table("lease_device").insert_all(
-            {"lease_id": lease_id, "device_id": device, "released_at": None} for device in devices
-        )
-        return lease_id
-
     def lease(self, lease_id: int) -> Lease:
-        """One lease, released or not. Raises NOT_FOUND."""
-        row = self._db.row(_LEASES + "where lease.id = ?", lease_id)
+        """One lease that was granted, released or not. Raises NOT_FOUND."""
+        row = self._db.row(_LEASES + "where lease.id = ? and lease.granted_at is not null", lease_id)
         if row is None:
             raise PlatformError(Code.NOT_FOUND, f"There is no lease {lease_id}; see: gpuadmin leases")
         return _lease_of(row)
@@ -151,8 +107,7 @@ class Leases(Users, Quotas, Devices, WantedRows):
     def expire(self, lease_id: int, reason: str, actor: str, now: datetime) -> None:
         """End a live lease, with an event; anything else is left as it is."""
         with self._db.write():
-            if self._change(lease_id, Change.END, reason, actor, now):
-                self._db.change("update lease set reason = ? where id = ?", reason, lease_id)
+            self._change(lease_id, Change.END, reason, actor, now, {"reason": reason})
 
     def released(self, lease_id: int, actor: str, now: datetime) -> None:
         """Free the devices of a lease in grace, with an event; anything else stays as it is."""
@@ -169,23 +124,39 @@ class Leases(Users, Quotas, Devices, WantedRows):
                 self._db.change("update lease set shown = 1 where id = ?", lease_id)
                 self._change(lease_id, Change.SHOW, "A container shows its devices.", "gateway", now)
 
-    def _change(self, lease_id: int, change: Change, reason: str, actor: str, now: datetime) -> bool:
-        """Change the state of a lease, with an event; False, and nothing is changed, where it does not apply.
+    def told(self, lease_id: int, of_end: bool, now: datetime) -> None:
+        """The holder of a live lease was told of it; `of_end`: that it ends."""
+        with self._db.write():
+            self._db.change("update lease set told_at = ? where id = ?", stamp(now), lease_id)
+            if of_end:
+                self._change(lease_id, Change.WARN, "Its holder was told of its end.", "gateway", now)
 
-        Within the caller's transaction.
+    def _change(
+        self,
+        lease_id: int,
+        change: Change,
+        reason: str,
+        actor: str,
+        now: datetime,
+        also: Mapping[str, str] | None = None,
+    ) -> bool:
+        """Change the state of a lease, and the columns `also` with it, with an event.
+
+        False, and nothing is changed, where the change does not apply. Within the caller's transaction.
         """
-        row = self._db.row(_LEASES + "where lease.id = ?", lease_id)
-        lease = None if row is None else _lease_of(row)
-        state = None if lease is None else after(lease, change)
-        if lease is None or state is None:
+        row = self._db.row(
+            "select state, shown, name from lease join user on user.id = user_id where lease.id = ?", lease_id
+        )
+        before = None if row is None else State(row["state"])
+        state = None if row is None or before is None else after(before, change, shown=bool(row["shown"]))
+        if row is None or before is None or state is None:
             return False
         released_at = stamp(now) if state is State.RELEASED else None
-        self._db.change(
-            "update lease set state = ?, released_at = ? where id = ?", state.value, released_at, lease.id
-        )
-        subject = f"lease {lease.id} of {lease.user}"
-        was, is_ = {"state": lease.state.value}, {"state": state.value}
-        self._event(now, actor, "lease", subject, was, is_, reason)
+        columns = {"state": state.value, "released_at": released_at, **(also or {})}
+        names = ", ".join(f"{name} = ?" for name in columns)
+        self._db.change(f"update lease set {names} where id = ?", *columns.values(), lease_id)
+        was, is_ = {"state": before.value}, {"state": state.value}
+        self._event(now, actor, "lease", f"lease {lease_id} of {row['name']}", was, is_, reason)
         return True
 
     def flag_lease(self, lease_id: int, problem: str | None, now: datetime) -> None:
@@ -200,26 +171,30 @@ class Leases(Users, Quotas, Devices, WantedRows):
             )
 
     def end_user_leases(self, name: str, actor: str, now: datetime) -> int:
-        """End all that user `name` holds, and ask for its containers' end: the id of the `Wanted`.
+        """End all that user `name` holds or waits for, and ask for her container's end: the `Wanted`'s id.
 
-        Raises NOT_FOUND when she holds nothing.
+        Raises NOT_FOUND when there is nothing.
         """
         with self._db.write():
             user = self._user(name)
-            mine = [lease for lease in self.held_leases() if lease.user_id == user.id]
+            mine = self._hers(user.id)
             if not mine:
-                raise PlatformError(Code.NOT_FOUND, f"{name} holds no lease; see: gpuadmin leases")
+                raise PlatformError(
+                    Code.NOT_FOUND, f"{name} holds no lease and waits for none; see: gpuadmin leases"
+                )
             return self._end(user.id, mine, _BY_OPERATOR, actor, now)
 
     def end_lease(self, lease_id: int, actor: str, now: datetime) -> int:
-        """End one lease, as `end_user_leases` does. Raises NOT_FOUND for one released or unknown."""
+        """End one lease or request, as `end_user_leases` does. Raises NOT_FOUND for one released, or none."""
         with self._db.write():
-            lease = self.lease(lease_id)
-            if lease.state is State.RELEASED:
+            row = self._db.row("select user_id, released_at from lease where id = ?", lease_id)
+            if row is None:
+                raise PlatformError(Code.NOT_FOUND, f"There is no lease {lease_id}; see: gpuadmin leases")
+            if row["released_at"] is not None:
                 raise PlatformError(
                     Code.NOT_FOUND, f"Lease {lease_id} is released already; see: gpuadmin leases"
                 )
-            return self._end(lease.user_id, [lease], _BY_OPERATOR, actor, now)
+            return self._end(row["user_id"], [lease_id], _BY_OPERATOR, actor, now)
 
     def remove_user(self, name: str, actor: str, now: datetime) -> int:
         """Remove a user, her keys and leases, and ask for her container's end: the id of the `Wanted`.
@@ -228,13 +203,21 @@ class Leases(Users, Quotas, Devices, WantedRows):
         """
         with self._db.write():
             user = self._user(name)
-            mine = [lease for lease in self.held_leases() if lease.user_id == user.id]
+            mine = self._hers(user.id)
             self._forget(user, actor, now)
             return self._end(user.id, mine, "Your account was removed.", actor, now)
 
-    def _end(self, user_id: int, leases: Sequence[Lease], reason: str, actor: str, now: datetime) -> int:
-        for lease in leases:
-            self.expire(lease.id, reason, actor, now)
+    def _hers(self, user_id: int) -> list[int]:
+        """The ids of all that she holds or waits for."""
+        rows = self._db.rows(
+            "select id from lease where released_at is null and user_id = ? order by id", user_id
+        )
+        return [row["id"] for row in rows]
+
+    def _end(self, user_id: int, leases: Sequence[int], reason: str, actor: str, now: datetime) -> int:
+        for lease_id in leases:
+            self._change(lease_id, Change.WITHDRAW, reason, actor, now)
+            self.expire(lease_id, reason, actor, now)
         return self.want("end-leases", str(user_id), actor, now)
 
 
@@ -251,5 +234,7 @@ def _lease_of(row: Row) -> Lease:
         reason=row["reason"],
         problem=row["problem"],
         shown=bool(row["shown"]),
-        warned=None if row["warned"] is None else timedelta(seconds=row["warned"]),
+        told_at=maybe_instant(row["told_at"]),
+        preemptible=bool(row["preemptible"]),
+        noticed_at=maybe_instant(row["noticed_at"]),
     )

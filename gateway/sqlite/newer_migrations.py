@@ -68,7 +68,8 @@ def m015_passwords(db: Database) -> None:
 def m016_lifecycle(db: Database) -> None:
     """Leases that are queued, and what was asked for; the states between the grant and the end.
 
-    `length` is in seconds; `warned` is how many seconds before its end its holder was last told of it.
+    `length` is in seconds; `ids` are the devices that were asked for, none for any. `told_at` is when its
+    holder was last told of it; since `noticed_at` it ends for somebody else.
     SQLite cannot change a check: both tables are made anew, the one that refers to the other first gone.
     """
     db.execute(
@@ -80,12 +81,16 @@ def m016_lifecycle(db: Database) -> None:
                 check (state in ('queued', 'granted', 'active', 'warned', 'grace', 'released')),
             count integer not null check (count > 0),
             length integer not null check (length > 0),
+            ids text not null default '[]',
+            model text,
+            preemptible integer not null default 0 check (preemptible in (0, 1)),
             asked_at text not null,
             granted_at text,
             expires_at text,
             released_at text,
             shown integer not null default 0 check (shown in (0, 1)),
-            warned integer,
+            told_at text,
+            noticed_at text,
             reason text,
             problem text,
             check ((state = 'released') = (released_at is not null)),
@@ -99,8 +104,8 @@ def m016_lifecycle(db: Database) -> None:
         insert into newer_lease
         select id, user_id, case state when 'live' then 'active' when 'ending' then 'grace' else state end,
             (select max(count(*), 1) from lease_device where lease_id = lease.id),
-            max(strftime('%s', expires_at) - strftime('%s', granted_at), 1),
-            granted_at, granted_at, expires_at, released_at, 1, null, reason, problem
+            max(strftime('%s', expires_at) - strftime('%s', granted_at), 1), '[]', null, 0,
+            granted_at, granted_at, expires_at, released_at, 1, granted_at, null, reason, problem
         from lease"""
     )
     db.execute(

@@ -11,13 +11,13 @@ from datetime import datetime
 
 from gateway.errors import Code, PlatformError
 from gateway.sqlite.images import Images
-from gateway.sqlite.leases import Leases
+from gateway.sqlite.queue import Queue
 from gateway.sqlite.rows import stamp, user_of
 from gateway.users import RETENTION, User
 from gateway.workspaces import Removal
 
 
-class Workspaces(Leases, Images):
+class Workspaces(Queue, Images):
     """The workspaces' part of the store."""
 
     def start_workspace(self, name: str, rescue: bool, actor: str, now: datetime) -> int:

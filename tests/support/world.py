@@ -20,6 +20,7 @@ from gateway.desk import Desk
 from gateway.devices import DeviceRequest
 from gateway.disks import Usage
 from gateway.errors import Code, PlatformError
+from gateway.granting import Granting
 from gateway.leases import Lease
 from gateway.rationing import Rationing
 from gateway.settling import Settling
@@ -145,6 +146,7 @@ class World:
         self.time = NOW
         self.step = timedelta(0)
         self.told: list[tuple[int, str]] = []
+        self.announced: list[tuple[int, str]] = []
         self.links: list[Link] = []
         self.present: set[int] = set()
         self._start()
@@ -162,9 +164,11 @@ class World:
             self.desk, self.backend, self.folders, self.template, spec_hash, self._link, lambda: self.time
         )
         self.timekeeper = Timekeeper(self.desk, self.clock)
+        self.granting = Granting(self.desk, self.broker, self.timekeeper)
         self.settling = Settling(self.desk, self.broker, self.backend, self.timekeeper)
         self.answer = Answering(self.desk, self.timekeeper, self.broker.running).answer
         self.rationing = Rationing(self.desk, self.broker, self.folders, lambda: self.time)
+        self.broker.announce = lambda user_id, text: self.announced.append((user_id, text))
         self.broker.end_sessions = lambda user_id, reason: self.told.append((user_id, reason))
         self.broker.occupied = lambda user_id: user_id in self.present
 

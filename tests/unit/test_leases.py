@@ -39,22 +39,20 @@ WAYS = {
 @pytest.mark.parametrize("state", State)
 @pytest.mark.parametrize("change", Change)
 def test_every_state_and_every_change(state: State, change: Change) -> None:
-    assert after(lease("bob", 0, state=state), change) is WAYS[state].get(change)
+    assert after(state, change) is WAYS[state].get(change)
 
 
 def test_an_extended_lease_is_active_once_a_container_showed_it() -> None:
-    warned = replace(lease("bob", 0, state=State.WARNED), shown=True)
-    assert after(warned, Change.EXTEND) is State.ACTIVE
+    assert after(State.WARNED, Change.EXTEND, shown=True) is State.ACTIVE
 
 
 @given(st.lists(st.sampled_from(Change), max_size=30))
 def test_devices_are_held_until_no_container_shows_them(changes: list[Change]) -> None:
-    now = lease("bob", 0, state=State.QUEUED)
+    state = State.QUEUED
     for change in changes:
-        was, state = now.state, after(now, change)
-        now = replace(now, state=state or was)
-        if was in HOLDING and now.state not in HOLDING:
-            assert (was, change, now.state) == (State.GRACE, Change.FREE, State.RELEASED)
+        was, state = state, after(state, change) or state
+        if was in HOLDING and state not in HOLDING:
+            assert (was, change, state) == (State.GRACE, Change.FREE, State.RELEASED)
 
 
 def test_the_lowest_free_indexes_are_taken() -> None:

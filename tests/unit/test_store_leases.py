@@ -81,7 +81,7 @@ def test_states_only_move_forwards(store: Store) -> None:
     verbs = [
         row["reason"] for row in store._db.rows("select reason from event where verb = 'lease' order by id")
     ]
-    assert verbs == ["first", "No container shows its devices."]
+    assert verbs == ["Its devices are chosen.", "first", "No container shows its devices."]
 
 
 @pytest.mark.parametrize(

@@ -55,8 +55,10 @@ def test_leases_of_before_the_queue_stand_as_they_stood(tmp_path: Path) -> None:
         database.conn.executemany("insert into lease_device values (?, ?, ?)", rows)
     with closing(open_store(tmp_path / "state")) as store:
         live, over = store.held_leases()
-        assert live == Lease(1, 1, "alice", (gpu(0).id,), State.ACTIVE, NOW, NOW + HOUR, shown=True)
-        assert over == Lease(2, 1, "alice", (gpu(1).id,), State.GRACE, NOW, NOW + HOUR, shown=True)
+        assert (live, over) == tuple(
+            Lease(id_, 1, "alice", (gpu(index).id,), state, NOW, NOW + HOUR, shown=True, told_at=NOW)
+            for id_, index, state in ((1, 0, State.ACTIVE), (2, 1, State.GRACE))
+        )
         released = store.lease(5)
         assert (released.state, released.released_at) == (State.RELEASED, NOW + 2 * HOUR)
         add_people(store, "bob")

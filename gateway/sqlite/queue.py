@@ -1,0 +1,271 @@
+"""The queue for GPUs in the database: who waits, and what everybody is granted, in one transaction each.
+
+Owns the rows of requests and how a plan of `gateway.queueing` is carried out. Must not decide who is next,
+nor tell anybody.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from gateway import fairness, quotas, usage
+from gateway.devices import DeviceRequest
+from gateway.errors import Code, PlatformError
+from gateway.leases import Change, Lease, State, choose
+from gateway.queueing import Plan, plan
+from gateway.sqlite.leases import Leases
+from gateway.sqlite.rows import Facts, instant, stamp
+from gateway.standing import Standing
+from gateway.store import Served, Waiting
+from gateway.users import User
+from gateway.waiting import Entitlement, Holding, Request
+
+# What was held longer ago counts less than a thousandth.
+_LATELY = 10 * fairness.HALF_LIFE
+_WAITING = """
+    select lease.*, user.name from lease join user on user.id = user_id
+    where state = 'queued' and user.enabled = 1 order by lease.id
+"""
+
+
+class Queue(Leases):
+    """The queue's part of the store."""
+
+    def grant(
+        self, name: str, request: DeviceRequest, length: timedelta | None, actor: str, now: datetime
+    ) -> Lease:
+        """A lease of devices for user `name`, for `length` or what her quota `lease` says.
+
+        All in one transaction, so that of several at once exactly one gets the last device; nothing is
+        changed when it cannot be granted now. Raises NOT_FOUND, CONFLICT for a disabled user,
+        QUOTA_EXCEEDED, NO_CAPACITY also when it would delay somebody who waits, and what `choose` raises.
+        """
+        with self._db.write():
+            user, values = self._entitled(name)
+            mine = [lease for lease in self.held_leases() if lease.user_id == user.id]
+            held = sum(len(lease.devices) for lease in mine if not lease.preemptible)
+            quotas.check(name, values, held, request.count)
+            time = self._length(values, length)
+            self._check_hours(user, request.count, time, now)
+            choose(self.devices(), self.held_leases(), request)
+            outcome = self._ask(user, request, time, actor, now, preemptible=False)
+            if isinstance(outcome, Lease):
+                return outcome
+            raise PlatformError(
+                Code.NO_CAPACITY,
+                f"Others who wait come first: {'; '.join(outcome.standing.reasons)}",
+                "ask again with --queue, or see who waits: gpuadmin leases",
+            )
+
+    def queue(
+        self,
+        name: str,
+        request: DeviceRequest,
+        length: timedelta | None,
+        actor: str,
+        now: datetime,
+        *,
+        preemptible: bool = False,
+    ) -> Lease | Waiting:
+        """The same, or a place in the queue when it cannot be granted now.
+
+        A `preemptible` lease counts against no quota, and ends with notice when somebody within hers waits.
+        Raises what `grant` raises, NO_CAPACITY excepted: what can never be granted is not queued.
+        """
+        with self._db.write():
+            user, values = self._entitled(name)
+            time = self._length(values, length)
+            if not preemptible:
+                quotas.check(name, values, 0, request.count)
+                allowed = quotas.allowance(values["gpu_hours"])
+                usage.check(name, allowed, [], request.count, time, now)
+            # For what it refuses whoever holds what now.
+            choose([replace(device, problem=None, drained=None) for device in self.devices()], [], request)
+            return self._ask(user, request, time, actor, now, preemptible=preemptible)
+
+    def serve(self, now: datetime) -> Served:
+        """Grant what can be granted now to who waits, in the order of the queue.
+
+        Asking costs one look when nobody waits.
+        """
+        if not self._db.rows(_WAITING):
+            return Served((), ())
+        with self._db.write():
+            return self._carry_out(self._plan(now), now)
+
+    def waiting(self, now: datetime) -> list[Waiting]:
+        """Everybody who waits, in the order of the queue."""
+        with self._db.read():
+            requests = {request.id: request for request in self._requests()}
+            return [
+                Waiting(requests[standing.request_id], standing) for standing in self._plan(now).standings
+            ]
+
+    def prospect(self, name: str, now: datetime) -> Standing:
+        """Where user `name` would stand if she asked for one GPU now. Raises NOT_FOUND."""
+        with self._db.read():
+            user = self._user(name)
+            values = self._effective(user.id)
+            request = Request(
+                0, user.id, name, 1, self._length(values, None), now, priority=values["priority"]
+            )
+            standings = self._plan(now, [request]).standings
+            return next(standing for standing in standings if standing.request_id == request.id)
+
+    def _entitled(self, name: str) -> tuple[User, dict[str, int]]:
+        user = self._user(name)
+        if not user.enabled:
+            raise PlatformError(Code.CONFLICT, f"{name} is disabled; first run: gpuadmin user enable {name}")
+        return user, self._effective(user.id)
+
+    def _length(self, values: dict[str, int], length: timedelta | None) -> timedelta:
+        return timedelta(seconds=values["lease"]) if length is None else length
+
+    def _ask(
+        self,
+        user: User,
+        request: DeviceRequest,
+        length: timedelta,
+        actor: str,
+        now: datetime,
+        *,
+        preemptible: bool,
+    ) -> Lease | Waiting:
+        """Put a request at its place and serve the queue: a lease when it was granted by that."""
+        request_id = self._db.insert(
+            "lease",
+            {
+                "user_id": user.id,
+                "state": State.QUEUED.value,
+                "count": request.count,
+                "length": int(length.total_seconds()),
+                "ids": json.dumps(request.ids),
+                "model": request.model,
+                "preemptible": int(preemptible),
+                "asked_at": stamp(now),
+            },
+        )
+        planned = self._plan(now)
+        granted = {lease.id: lease for lease in self._carry_out(planned, now, actor).granted}
+        if request_id in granted:
+            return granted[request_id]
+        asked: Facts = {"request": request_id, "gpus": request.count, "seconds": int(length.total_seconds())}
+        self._event(now, actor, "queue", user.name, after=asked)
+        standing = next(each for each in planned.standings if each.request_id == request_id)
+        return Waiting(next(each for each in self._requests() if each.id == request_id), standing)
+
+    def _plan(self, now: datetime, more: Sequence[Request] = ()) -> Plan:
+        waiting = [*self._requests(), *more]
+        held = self.held_leases()
+        people = {request.user_id for request in waiting} | {lease.user_id for lease in held}
+        lately = [
+            fairness.Use(
+                lease.user_id,
+                fairness.weigh(None) * len(lease.devices),
+                fairness.Span(lease.granted_at, lease.released_at or now),
+            )
+            for lease in self.leases(now - _LATELY)
+        ]
+        return plan(
+            waiting,
+            self.devices(),
+            [_holding(lease) for lease in held],
+            [],
+            fairness.by_user(lately, now),
+            self._entitlements(people, now),
+            now,
+        )
+
+    def _entitlements(self, people: Collection[int], now: datetime) -> dict[int, Entitlement]:
+        found = {}
+        for user_id in people:
+            values = self._effective(user_id)
+            allowed = quotas.allowance(values["gpu_hours"])
+            spent = 0
+            if allowed is not None:
+                since = now - allowed.window
+                mine = [
+                    lease
+                    for lease in self.leases(since)
+                    if lease.user_id == user_id and not lease.preemptible
+                ]
+                spent = sum(
+                    usage.gpu_seconds(lease, since, now) + usage.to_come(lease, now) for lease in mine
+                )
+            found[user_id] = Entitlement(values["gpus"], allowed, spent)
+        return found
+
+    def _requests(self) -> list[Request]:
+        return [
+            Request(
+                id=row["id"],
+                user_id=row["user_id"],
+                user=row["name"],
+                count=row["count"],
+                length=timedelta(seconds=row["length"]),
+                asked_at=instant(row["asked_at"]),
+                priority=self._effective(row["user_id"])["priority"],
+                ids=tuple(json.loads(row["ids"])),
+                model=row["model"],
+                preemptible=bool(row["preemptible"]),
+            )
+            for row in self._db.rows(_WAITING)
+        ]
+
+    def _carry_out(self, planned: Plan, now: datetime, actor: str = "gateway") -> Served:
+        granted = [self._grant(grant.request_id, grant.devices, actor, now) for grant in planned.grants]
+        noticed = [
+            self._notice(notice.lease_id, notice.request_id, notice.at, now) for notice in planned.notices
+        ]
+        return Served(tuple(granted), tuple(noticed))
+
+    def _grant(self, request_id: int, devices: Sequence[str], actor: str, now: datetime) -> Lease:
+        row = self._db.rows("select length from lease where id = ?", request_id)[0]
+        expires_at = now + timedelta(seconds=row["length"])
+        times = {"granted_at": stamp(now), "expires_at": stamp(expires_at)}
+        self._change(request_id, Change.GRANT, "Its devices are chosen.", actor, now, times)
+        self._db.table("lease_device").insert_all(
+            {"lease_id": request_id, "device_id": device, "released_at": None} for device in devices
+        )
+        lease = self.lease(request_id)
+        if actor == lease.user:
+            # She asked for it, and reads the answer.
+            self.told(request_id, False, now)
+        after: Facts = {"lease": lease.id, "devices": list(devices), "expires_at": stamp(expires_at)}
+        self._event(now, actor, "allocate", lease.user, after=after)
+        return lease
+
+    def _notice(self, lease_id: int, request_id: int, at: datetime, now: datetime) -> Lease:
+        """End a preemptible lease at `at`, or at its own time when that is earlier, for a request."""
+        before = self.lease(lease_id)
+        end = min(before.expires_at, at)
+        self._db.change(
+            "update lease set noticed_at = ?, expires_at = ? where id = ?", stamp(now), stamp(end), lease_id
+        )
+        was: Facts = {"expires_at": stamp(before.expires_at)}
+        self._event(
+            now,
+            "gateway",
+            "preempt",
+            f"lease {lease_id} of {before.user}",
+            was,
+            {"expires_at": stamp(end)},
+            f"Request {request_id} waits for its GPUs.",
+        )
+        return self.lease(lease_id)
+
+
+def _holding(lease: Lease) -> Holding:
+    return Holding(
+        lease.id,
+        lease.user_id,
+        lease.user,
+        lease.devices,
+        lease.granted_at,
+        lease.expires_at,
+        lease.preemptible,
+        lease.noticed_at is not None,
+    )
