@@ -21,7 +21,7 @@ Floors: who may import whom. A test holds them (setup.cfg has the contracts)::
 
     4  admin/*, main, worker, overseer                programs
        sampler exporter                              what is measured, and told over HTTP
-       inventory                                     the GPUs, looked at again and again
+       inventory alarms                              the GPUs, looked at again and again, and heard
        wiring                                         which adapter stands behind which port
     3  sqlite docker folders nvml boot runner ssh     adapters, none imports another
        procfs                                         of the kernel's words on a process

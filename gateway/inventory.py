@@ -6,12 +6,13 @@ Owns the look. What follows from it is gateway.health's to say and the store's t
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from gateway import boot, health, procfs
-from gateway.devices import Occupation, managed
+from gateway.devices import Device, Occupation, managed
 from gateway.errors import PlatformError
+from gateway.journal import note
 from gateway.nvml import Look, NvmlProbe
 from gateway.occupants import Crowd
 from gateway.wiring import Parts, now
@@ -33,7 +34,7 @@ class Inventory:
         except PlatformError as error:
             # What to do about it stands in the log and in doctor; here there is room for what it is.
             reason = error.message.partition(";")[0].partition(":")[0]
-            await self._desk.ask(lambda store: store.lose_devices(reason, now()))
+            _tell(await self._desk.ask(lambda store: store.lose_devices(reason, now())))
             raise
         crowd = await self._crowd(occupations, asked)
         describe = None if crowd is None else crowd.describe
@@ -44,7 +45,7 @@ class Inventory:
             unmanaged={} if crowd is None else {each.id: crowd.unmanaged(each) for each in occupations},
         )
         ours = managed(seen.devices, self._parts.config.manage)
-        await self._desk.ask(lambda store: store.sync_devices(ours, now(), told))
+        _tell(await self._desk.ask(lambda store: store.sync_devices(ours, now(), told)))
         self._parts.broker.inventory = {device.id: device for device in ours}
 
     def _ask(self) -> tuple[Look, list[Occupation], float]:
@@ -69,3 +70,8 @@ class Inventory:
         names = {user.id: user.name for user in await self._desk.ask(lambda store: store.users())}
         users = {each.container_id: names.get(each.workspace_id, "a removed user") for each in containers}
         return Crowd(programs, users)
+
+
+def _tell(changed: Iterable[Device]) -> None:
+    for device in changed:
+        note("gpu_state", gpu=device.id, state=device.state.value, reason=device.reason)

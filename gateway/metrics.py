@@ -28,7 +28,8 @@ _LOGINS = {"login": "ok", "login_refused": "refused", "login_abandoned": "abando
 class Snapshot:
     """What is, at monotonic second `at`. `engine_at` is when the engine last answered, None for never.
 
-    `holders` maps a GPU's id to its holder's name; `sessions` and `leases` count by kind and by state.
+    `holders` maps a GPU's id to its holder's name. `sessions` count by kind, `leases` and `health` (of the
+    GPUs) by state.
     """
 
     at: float
@@ -37,6 +38,7 @@ class Snapshot:
     connections: int = 0
     sessions: Mapping[str, int] = field(default_factory=dict)
     leases: Mapping[str, int] = field(default_factory=dict)
+    health: Mapping[str, int] = field(default_factory=dict)
     flagged: int = 0
     store_error: str | None = None
     engine_at: float | None = None
@@ -126,6 +128,7 @@ def _gauges(snapshot: Snapshot) -> Iterator[Metric]:
     yield _by("gpu_gateway_leases", "Leases that hold devices, by state.", "state", snapshot.leases)
     yield _one("gpu_gateway_leases_flagged", "Leases that an operator has to look at.", snapshot.flagged)
     yield _one("gpu_gateway_gpus", "GPUs that the platform manages and that answer.", len(snapshot.readings))
+    yield _by("gpu_gateway_gpu_states", "GPUs ever seen, by state.", "state", snapshot.health)
     held = sum(reading.id in snapshot.holders for reading in snapshot.readings)
     yield _one("gpu_gateway_gpus_held", "Those of them that somebody holds.", held)
 

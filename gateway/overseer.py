@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
+from gateway.alarms import Alarms
 from gateway.connections import Connections
 from gateway.errors import PlatformError
 from gateway.inventory import Inventory
@@ -46,6 +47,7 @@ class Overseer:
         self._workers = workers
         self._wishes = parts.wishes(reception.end)
         self._inventory = Inventory(parts)
+        self._alarms = Alarms(parts)
         self._version = -1
         reception.admission.changed = self._accounts
 
@@ -65,6 +67,7 @@ class Overseer:
             group.create_task(self._every(LEASES_EVERY, self._parts.settling.settle_leases))
             group.create_task(self._every(LEASES_EVERY, self._parts.granting.attend))
             group.create_task(self._every(INVENTORY_EVERY, self._inventory.look_at_gpus))
+            group.create_task(self._alarms.run())
             group.create_task(self._every(LIMITS_EVERY, self._parts.limiting.limit_all))
             group.create_task(self._every(LIMITS_EVERY, self._parts.rationing.look))
             group.create_task(self._every(PURGE_EVERY, self._parts.custody.purge))

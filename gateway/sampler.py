@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from gateway.connections import Connections
-from gateway.devices import Reading
+from gateway.devices import Health, Reading
 from gateway.errors import PlatformError
 from gateway.journal import explain
 from gateway.leases import HOLDING
@@ -59,13 +59,16 @@ class Sampler:
         )
         try:
             leases = await self._parts.desk.ask(lambda store: store.held_leases())
+            devices = await self._parts.desk.ask(lambda store: store.devices())
         except PlatformError as error:
             seen = replace(seen, store_error=error.message)
         else:
             states = Counter(lease.state for lease in leases)
+            health = Counter(device.state for device in devices)
             seen = replace(
                 seen,
                 leases={state.value: states[state] for state in HOLDING},
+                health={state.value: health[state] for state in Health},
                 flagged=sum(lease.problem is not None for lease in leases),
                 holders={device: lease.user for lease in leases for device in lease.devices},
                 store_error=None,

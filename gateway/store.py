@@ -147,11 +147,14 @@ class BrokerStore(HolderStore, Protocol):
     def flag_lease(self, lease_id: int, problem: str | None, now: datetime) -> None:
         """Set or clear what an operator has to look at."""
 
-    def sync_devices(self, devices: Sequence[Device], now: datetime, told: Told) -> None:
-        """Make the inventory what the probe saw; devices that went missing stay known, and are lost."""
+    def sync_devices(self, devices: Sequence[Device], now: datetime, told: Told) -> list[Device]:
+        """Make the inventory what the probe saw, missing ones lost: the devices whose state changed."""
 
-    def lose_devices(self, reason: str, now: datetime) -> None:
-        """No device of this machine answers: all are lost, for `reason`."""
+    def lose_devices(self, reason: str, now: datetime) -> list[Device]:
+        """No device of this machine answers: all are lost, for `reason`. Those whose state changed."""
+
+    def note_xid(self, device_id: str, number: int, era: str, now: datetime) -> bool:
+        """Record an Xid; one of the hardware's quarantines the device. Whether its state changed."""
 
     def quarantine_busy(self, device_id: str, reason: str, now: datetime) -> None:
         """Take out of use a device that nobody holds any more and that something still uses."""

@@ -30,11 +30,12 @@ class Devices(Base):
         """Every device ever seen, by node and index; one that is missing now is lost."""
         return [_device(row) for row in self._db.rows("select * from device order by node, number, id")]
 
-    def sync_devices(self, devices: Sequence[Device], now: datetime, told: Told = _NOTHING) -> None:
+    def sync_devices(self, devices: Sequence[Device], now: datetime, told: Told = _NOTHING) -> list[Device]:
         """Make the inventory what the probe saw; devices that went missing stay known, and are lost.
 
-        A drained device stays so: no probe knows of that.
+        Those whose state changed by it. A drained device stays so: no probe knows of that.
         """
+        changed = []
         with self._db.write():
             known = {device.id: device for device in self.devices()}
             seen = {device.id: device for device in devices}
@@ -51,14 +52,21 @@ class Devices(Base):
                     device = replace(device, unmanaged=told.unmanaged[id_])
                 if device != before:
                     self._put(device, before, now)
+                if before is not None and device.state is not before.state:
+                    changed.append(device)
+        return changed
 
-    def lose_devices(self, reason: str, now: datetime) -> None:
-        """No device of this machine answers: all are lost, for `reason`."""
+    def lose_devices(self, reason: str, now: datetime) -> list[Device]:
+        """No device of this machine answers: all are lost, for `reason`. Those whose state changed by it."""
+        changed = []
         with self._db.write():
             for device in self.devices():
                 lost = health.lost(device, reason)
                 if lost != device:
                     self._put(lost, device, now)
+                if lost.state is not device.state:
+                    changed.append(lost)
+        return changed
 
     def note_xid(self, device_id: str, number: int, era: str, now: datetime) -> bool:
         """Record an Xid; one of the hardware's quarantines the device. Whether its state changed.

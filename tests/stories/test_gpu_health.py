@@ -47,6 +47,10 @@ def gpus(lab: House) -> list[dict[str, Any]]:
     return lab.listed("gpu", "list")
 
 
+def xids(lab: House) -> list[dict[str, Any]]:
+    return [event for event in lab.events() if event["event"] == "gpu_xid"]
+
+
 def leases_of(lab: House, name: str) -> list[dict[str, Any]]:
     return [lease for lease in lab.listed("leases") if lease["user"] == name]
 
@@ -73,6 +77,31 @@ def test_a_gpu_that_somebody_else_uses_is_granted_to_nobody_until_it_is_clean(
     wait_for(lambda: gpus(lab)[1]["state"] == "healthy", "the clean GPU")
     lab.admin("allocate", "carla", "--device", MACHINE[1].uuid)
     lab.admin("user", "remove", "carla")
+
+
+def test_an_xid_of_the_hardware_takes_a_gpu_out_of_use_at_once_and_one_of_a_program_does_not(
+    lab: House, change: Change
+) -> None:
+    """Both are kept for the operator to see; her word ends the quarantine; other GPUs are heard meanwhile."""
+    alarmed = len(xids(lab))
+    change(0, xids=(31,))
+    wait_for(lambda: len(xids(lab)) == alarmed + 1, "the program's Xid")
+    change(0, xids=(31, 79))
+    wait_for(lambda: len(xids(lab)) == alarmed + 2, "the hardware's Xid")
+    assert [(event["xid"], event["quarantined"]) for event in xids(lab)[alarmed:]] == [
+        (31, False),
+        (79, True),
+    ]
+    (shown,) = lab.listed("gpu", "show", MACHINE[0].uuid)
+    assert (shown["state"], shown["problem"]) == ("quarantined", "Xid 79: it fell off the bus")
+    assert [xid["found"] for xid in shown["xids"]] == [
+        "Xid 79: it fell off the bus",
+        "Xid 31: a program's fault",
+    ]
+    change(1, xids=(43,))
+    wait_for(lambda: len(xids(lab)) == alarmed + 3, "another GPU's Xid")
+    assert lab.admin("gpu", "undrain", MACHINE[0].uuid).stdout == f"{MACHINE[0].uuid} can be granted again.\n"
+    assert gpus(lab)[0]["state"] == "healthy"
 
 
 def test_a_gpu_is_free_again_only_when_nothing_is_left_on_it(lab: House, change: Change) -> None:

@@ -36,6 +36,7 @@ FULL = Snapshot(
     connections=3,
     sessions={"shell": 2, "exec": 0},
     leases={"granted": 0, "active": 1, "warned": 0, "grace": 0},
+    health={"healthy": 2, "lost": 2},
     flagged=1,
     engine_at=100.0,
     readings=(BUSY, SILENT),
@@ -75,6 +76,7 @@ def test_what_is_is_told(metrics: Metrics) -> None:
     assert one(metrics, "gpu_gateway_leases_flagged") == 1
     assert one(metrics, "gpu_gateway_gpus") == 2
     assert one(metrics, "gpu_gateway_gpus_held") == 1
+    assert one(metrics, "gpu_gateway_gpu_states", state="lost") == 2
     assert one(metrics, "process_open_fds") > 0
 
 

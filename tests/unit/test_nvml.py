@@ -11,7 +11,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from tests.support.nvidia import state
 
@@ -41,33 +41,42 @@ MACHINE = state.gpus(3)
 class Asker:
     """A process that probes once for each question, so that one process sees a machine change."""
 
-    def __init__(self, folder: Path | None, file: Path) -> None:
+    program = ASK
+
+    def __init__(self, folder: Path | None, file: Path, *words: str) -> None:
         environment = {**os.environ, "NVML_STAND_IN_STATE": str(file)}
         environment.pop("LD_LIBRARY_PATH", None)
         if folder is not None:
             environment["LD_LIBRARY_PATH"] = str(folder)
         self._process = subprocess.Popen(
-            [sys.executable, "-c", ASK],
+            [sys.executable, "-c", self.program, *words],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
             env=environment,
         )
 
-    def __enter__(self) -> Asker:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._process.communicate(timeout=30)
 
     def __call__(self) -> dict[str, Any]:
-        stdin, stdout = self._process.stdin, self._process.stdout
-        assert stdin is not None
-        assert stdout is not None
-        stdin.write("\n")
-        stdin.flush()
-        answer: dict[str, Any] = json.loads(stdout.readline())
+        answer: dict[str, Any] = self.say("")
         return answer
+
+    def say(self, line: str) -> Any:
+        """Its answer to one line."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{line}\n")
+        self._process.stdin.flush()
+        return self.read()
+
+    def read(self) -> Any:
+        """What it says next."""
+        assert self._process.stdout is not None
+        return json.loads(self._process.stdout.readline())
 
 
 def test_lists_every_gpu_with_its_model_and_memory(stand_ins: Path, tmp_path: Path) -> None:
@@ -202,3 +211,54 @@ def test_who_computes_counts_and_who_draws_does_not(stand_ins: Path, tmp_path: P
     (found,) = ask_once(stand_ins, tmp_path / "state", [gpu])["occupations"]
     assert found["used"] == 6 << 30
     assert found["processes"] == [{"pid": 11, "used": 5 << 30}, {"pid": 12, "used": 1 << 30}]
+
+
+HEAR = """
+import json, sys
+from gateway.errors import PlatformError
+from gateway.nvml import XidWatch
+
+with XidWatch(json.loads(sys.argv[1])) as watch:
+    print(json.dumps(watch.heard), flush=True)
+    for line in sys.stdin:
+        try:
+            found = watch.wait(int(line))
+            print(json.dumps(found and [found.device, found.number]), flush=True)
+        except PlatformError as error:
+            print(json.dumps(error.message), flush=True)
+"""
+
+
+class Listener(Asker):
+    """A process that listens to the GPUs at `places`: each question is how many milliseconds to wait."""
+
+    program = HEAR
+
+    def __init__(self, folder: Path, file: Path, places: dict[str, str]) -> None:
+        super().__init__(folder, file, json.dumps(places))
+        self.heard = self.read()
+
+    def wait(self, milliseconds: int) -> Any:
+        return self.say(str(milliseconds))
+
+
+def test_xids_are_heard_of_the_gpus_that_are_listened_to(stand_ins: Path, tmp_path: Path) -> None:
+    file = tmp_path / "state"
+    state.write(file, [replace(gpu, xids=(13,)) for gpu in MACHINE])
+    with Listener(stand_ins, file, {MACHINE[1].uuid: "00000000:11:00.0"}) as listener:
+        assert listener.heard is True
+        # What came before is over, and others' errors are others'.
+        assert listener.wait(1) is None
+        state.write(file, [replace(gpu, xids=(13, 79) if gpu.minor != 1 else (13,)) for gpu in MACHINE])
+        assert listener.wait(1) is None
+        state.write(file, [replace(gpu, xids=(13, 48)) for gpu in MACHINE])
+        assert listener.wait(60000) == [MACHINE[1].uuid, 48]
+        assert listener.wait(1) is None
+        state.write(file, MACHINE, fails=9)
+        assert "does not answer" in listener.wait(1)
+
+
+def test_nothing_is_heard_where_there_is_no_such_gpu(stand_ins: Path, tmp_path: Path) -> None:
+    state.write(tmp_path / "state", MACHINE)
+    with Listener(stand_ins, tmp_path / "state", {"GPU-gone": "00000000:99:00.0"}) as listener:
+        assert listener.heard is False

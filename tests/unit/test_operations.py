@@ -1,4 +1,4 @@
-"""docs/operations.md and docs/authentication.md: our programs understand each command and the config."""
+"""The pages for operators: our programs understand each command and the config."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from tests.conftest import ROOT
 from tests.support.command_lines import parse
 from tests.support.stores import add_people, open_store
 
-TEXT = "\n".join((ROOT / "docs" / name).read_text() for name in ("authentication.md", "operations.md"))
+PAGES = ("authentication.md", "gpus.md", "operations.md")
+TEXT = "\n".join((ROOT / "docs" / name).read_text() for name in PAGES)
 BLOCKS = re.findall(r"```sh\n(.*?)```", TEXT, re.DOTALL)
 LINES = [line for block in BLOCKS for line in block.splitlines() if line]
 PROSE = re.sub(r"```.*?```", "", TEXT, flags=re.DOTALL)

@@ -543,7 +543,10 @@ API int nvmlDeviceRegisterEvents(const void *handle, unsigned long long types, e
 static int next_event(event_set *set, event_data *data)
 {
     for (unsigned i = 0; i < now.gpus; i++)
-        if (set->heard[i] && now.gpu[i].events >= set->heard[i]) {
+        if (set->heard[i] > now.gpu[i].events + 1)
+            /* Its life began anew. */
+            set->heard[i] = now.gpu[i].events + 1;
+        else if (set->heard[i] && now.gpu[i].events >= set->heard[i]) {
             set->heard[i] = now.gpu[i].events + 1;
             *data = (event_data){.device = &handles[i], .type = XID_EVENT, .data = (unsigned)now.gpu[i].xid};
             return 1;
