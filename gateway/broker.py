@@ -155,9 +155,9 @@ class Broker:
             waiting = room.made_from != wanted
             if not waiting:
                 await self._show(workspace.leases)
-        return link, self._greeting(workspace, waiting)
+        return link, self._greeting(workspace, waiting, room.parting)
 
-    def _greeting(self, workspace: Workspace, waiting: bool) -> str:
+    def _greeting(self, workspace: Workspace, waiting: bool, parting: str | None) -> str:
         return entering.greeting(
             workspace.user.name,
             workspace.image,
@@ -166,6 +166,7 @@ class Broker:
             waiting,
             workspace.rescue,
             disks.warning(workspace.disk),
+            parting,
         )
 
     async def _notice_end(self, user_id: int, link: RunnerLink) -> None:
@@ -183,7 +184,8 @@ class Broker:
         user = workspace.user
         container = await self._backend.inspect(user.id)
         differs = container is not None and container.running and container.spec_hash != wanted
-        occupied = differs and (self.occupied(user.id) or await self._backend.processes(user.id) > 0)
+        saving = room.parting is not None or self.occupied(user.id)
+        occupied = differs and (saving or await self._backend.processes(user.id) > 0)
         if entering.step(container, wanted, occupied) is Step.MAKE:
             await self._make(room, workspace, spec, progress)
         room.link = room.link or self._open_link(user)

@@ -11,6 +11,7 @@ import re
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from gateway.mirrors import Mirrors, parse_mirrors
 from gateway.mounts import SharedMount, inside, parse_mounts
 from gateway.networks import parse_pool
 from gateway.quotas import Machine
+from gateway.units import parse_duration
 from gateway.users import UidRange
 from gateway.workspaces import CA_TARGET
 
@@ -41,6 +43,7 @@ _CA_VARIABLES = (
 )
 _LOCAL = "localhost,127.0.0.1,::1"
 _HIGHEST_UID = 2**31 - 1
+_LONGEST_CHECKPOINT = timedelta(days=1)
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,8 @@ class Listen:
 class Config:
     """What an operator may decide. `workers` is a count of processes, `manage` None for all GPUs.
 
-    `metrics` is where HTTP tells figures and health, None for nowhere.
+    `metrics` is where HTTP tells figures and health, None for nowhere. `checkpoint` is how long programs may
+    save their work before their container is stopped.
     """
 
     state: Path = STATE
@@ -74,6 +78,7 @@ class Config:
     proxy: tuple[tuple[str, str], ...] = ()
     ca_bundle: Path | None = None
     passwords: bool = False
+    checkpoint: timedelta = timedelta(minutes=10)
     mirrors: Mirrors = field(default_factory=Mirrors)
 
     def workspace_env(self) -> dict[str, str]:
@@ -219,6 +224,13 @@ def _yes_or_no(value: object) -> bool:
     return value
 
 
+def _checkpoint(value: object) -> timedelta:
+    length = parse_duration(_text(value))
+    if length > _LONGEST_CHECKPOINT:
+        raise ValueError("must be a day at most, for nobody else gets the GPUs meanwhile")
+    return length
+
+
 def _devices(value: object) -> tuple[str, ...]:
     if not isinstance(value, list):
         raise ValueError("must be a list of GPU ids")
@@ -259,6 +271,7 @@ _READERS: Mapping[str, tuple[str, Callable[[Any], object]]] = {
     "metrics.listen": ("metrics", _metrics),
     "auth.passwords": ("passwords", _yes_or_no),
     "gpus.manage": ("manage", _devices),
+    "leases.checkpoint": ("checkpoint", _checkpoint),
     "workspace.env": ("env", _env),
     "workspace.ca_bundle": ("ca_bundle", _absolute),
     "mount": ("mounts", parse_mounts),

@@ -40,10 +40,12 @@ def greeting(
     waiting: bool,
     rescue: bool = False,
     disk: str | None = None,
+    parting: str | None = None,
 ) -> str:
     """A few lines for a terminal: the image, each GPU and until when, a rescue, what waits to be applied.
 
-    `disk` is what there is to say of her disk, if anything.
+    `disk` is what there is to say of her disk, if anything, and `parting` of a container that is about to be
+    stopped, which is why a change is no news.
     """
     lines = [f"{user} on {image.ref}"]
     for lease in sorted(leases, key=lambda each: each.expires_at):
@@ -57,7 +59,9 @@ def greeting(
         lines.append(
             f"  This home is a clean one, for a while; yours is ~/{BROKEN}: mend it, and tell your operator."
         )
-    if waiting:
+    if parting is not None:
+        lines.append(f"  {parting}")
+    elif waiting:
         lines.append(
             "  A change by your operator applies when nothing of yours runs here any more:"
             " log out everywhere and in again."

@@ -23,11 +23,15 @@ class Entry:
 
 @dataclass
 class Room:
-    """`link` and `made_from`, the hash of the container's spec, change only while `lock` is held."""
+    """`link` and `made_from`, the hash of the container's spec, change only while `lock` is held.
+
+    `parting` is what to say of a container whose programs save their work before it is stopped.
+    """
 
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     link: RunnerLink | None = None
     made_from: str | None = None
+    parting: str | None = None
 
     def leave(self) -> None:
         """Stop listening for the runner: its container ended, or is about to."""

@@ -24,6 +24,7 @@ from gateway.granting import Granting
 from gateway.hygiene import Hygiene
 from gateway.limiting import Limiting
 from gateway.nvml import NvmlProbe
+from gateway.parting import Parting
 from gateway.ports import RunnerLink
 from gateway.questions import Say
 from gateway.rationing import Rationing
@@ -67,6 +68,7 @@ class Parts:
         timekeeper = Timekeeper(self.desk, boot.look)
         self.answering = Answering(self.desk, timekeeper, self.broker.running)
         self.settling = Settling(self.desk, self.broker, self.backend, timekeeper)
+        self.parting = Parting(self.broker, config.checkpoint, now)
         self.settling.clean = Hygiene(self.desk, NvmlProbe().occupations, now, time.monotonic).clean
         self.granting = Granting(self.desk, self.broker, timekeeper)
         self.custody = Custody(self.desk, self.broker, self.backend, self.folders, timekeeper)

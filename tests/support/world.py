@@ -49,6 +49,9 @@ class Link:
         self._user_id = user_id
         self.closed = False
         self.deaf = False
+        self.parts: list[tuple[str, int]] = []
+        self.begins: tuple[int, bool] | None = None
+        self.parted: asyncio.Future[None] | None = None
 
     async def ready(self, within: float) -> None:
         """See the port."""
@@ -64,6 +67,14 @@ class Link:
         with theirs:
             theirs.send(connection_id.encode())
         return ours
+
+    async def part(self, reason: str, seconds: int, begun: Callable[[int, bool], object]) -> None:
+        """See the port: what it says is `begins`, and over when `parted` is, if there is any."""
+        self.parts.append((reason, seconds))
+        if self.begins is not None:
+            begun(*self.begins)
+        if self.parted is not None:
+            await self.parted
 
     def close(self) -> None:
         """See the port."""

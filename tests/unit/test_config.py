@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from ipaddress import IPv4Network
 from pathlib import Path
 
@@ -40,6 +41,8 @@ def test_every_key(tmp_path: Path) -> None:
         last = 80000
         [gpus]
         manage = ["GPU-1"]
+        [leases]
+        checkpoint = "90m"
         [workspace.env]
         HF_HOME = "/workspace/hf"
         A = ""
@@ -51,6 +54,7 @@ def test_every_key(tmp_path: Path) -> None:
         pool=IPv4Network("192.168.0.0/16"),
         uids=UidRange(70000, 80000),
         manage=("GPU-1",),
+        checkpoint=timedelta(minutes=90),
         env=(("A", ""), ("HF_HOME", "/workspace/hf")),
     )
 
@@ -187,3 +191,11 @@ def test_bad_mirrors(tmp_path: Path, setting: str, says: str) -> None:
         load(written(tmp_path, f"[mirrors]\n{setting}\n"), environ={})
     assert says in caught.value.message
     assert "secret" not in caught.value.message
+
+
+@pytest.mark.parametrize("length", ['"0m"', '"2d"', '"ten"', "600"])
+def test_programs_get_a_minute_to_a_day_to_save_their_work(tmp_path: Path, length: str) -> None:
+    """Nobody else gets the GPUs meanwhile."""
+    assert Config().checkpoint == timedelta(minutes=10)
+    with pytest.raises(PlatformError, match=r"leases\.checkpoint: "):
+        load(written(tmp_path, f"[leases]\ncheckpoint = {length}\n"), environ={})

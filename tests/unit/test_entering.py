@@ -59,3 +59,8 @@ def test_a_greeting_without_gpus_and_with_something_that_waits() -> None:
 def test_a_greeting_in_a_rescue_says_where_her_own_home_is() -> None:
     assert "~/broken" in greeting("alice", IMAGE, (), {}, waiting=False, rescue=True)
     assert "~/broken" not in greeting("alice", IMAGE, (), {}, waiting=False)
+
+
+def test_a_greeting_while_work_is_saved_says_that_instead_of_what_waits() -> None:
+    lines = greeting("alice", IMAGE, (), {}, waiting=True, parting="Your lease 3 ended.").splitlines()
+    assert lines[1:] == ["  no GPU", "  Your lease 3 ended."]
