@@ -59,7 +59,8 @@ class Grant:
 
 @dataclass(frozen=True)
 class Notice:
-    """The preemptible lease `lease_id` is to end at `at`, for request `request_id`."""
+    """The preemptible lease `lease_id` is to end at `at`, for request `request_id`; its GPUs are free the
+    grace later, as after any lease."""
 
     lease_id: int
     request_id: int
@@ -145,20 +146,21 @@ class Book:
     def _reclaim(self, need: Need, purse: Purse, opening: Opening) -> Opening:
         """An earlier opening where preemptible leases that are told now leave, else the one that there is."""
         at = later(self._now, self._policy.notice)
+        free = later(at, self._policy.grace)
         ending = {notice.lease_id for notice in self.notices} | {
             held.id for held in self._held if held.noticed
         }
         leases = reclaimable(self._held, need.ids, ending, self._allowances, self._profiles)
 
         def without(some: tuple[int, ...]) -> Opening:
-            return self._opening(need, purse, self._table.cut(some, at)) or opening
+            return self._opening(need, purse, self._table.cut(some, free)) or opening
 
         best = without(leases)
         if best.begin >= opening.begin:
             return opening
-        if best.begin <= at:
+        if best.begin <= free:
             leases = fewest(leases, lambda some: without(some).begin <= best.begin)
-            self._table = self._table.cut(leases, at)
+            self._table = self._table.cut(leases, free)
             self.notices += [Notice(lease, need.request.id, at) for lease in leases]
             best = without(leases)
         # Otherwise others keep it waiting longer than the notice takes: nobody need be told yet.

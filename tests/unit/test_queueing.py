@@ -338,6 +338,14 @@ def test_the_youngest_preemptible_leases_get_notice_and_no_more_than_needed() ->
     assert notices([asks(1, "alice", ids=["l0"])], gpus(4), held, allowances=none) == [(7, 1)]
 
 
+def test_after_a_notice_the_grace_passes_as_after_any_lease() -> None:
+    held = [holds(7, "bob", ["l0"], 50, preemptible=True)]
+    allowances = everybody(1, bob=Entitlement(0))
+    made = planned([asks(1, "alice")], gpus(1), held, allowances=allowances, policy=Policy())
+    assert [notice.at for notice in made.notices] == [NOW + HOUR]
+    assert starts(made) == {1: pytest.approx(1 + 1 / 6)}
+
+
 def test_who_comes_later_may_count_on_the_notice() -> None:
     held = [holds(7, "bob", ["l0"], 50, preemptible=True)]
     waiting = [asks(1, "alice", length=2, ago=2), asks(2, "carol", length=2)]
