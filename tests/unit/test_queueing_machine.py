@@ -1,0 +1,194 @@
+"""The queue while time passes: whatever people do, nothing is given twice, and everybody gets her turn."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from gateway.booking import Policy
+from gateway.queueing import plan
+from gateway.quotas import Allowance
+from gateway.waiting import Request, Reservation
+from tests.support.lab import Lab, Quota
+from tests.support.queues import HOUR, PEOPLE, gpus, user_id
+from tests.support.stores import NOW
+
+WEEK = timedelta(days=7)
+GPUS = 4
+LONGEST = 12
+POLICY = Policy(grace=timedelta(minutes=10))
+# All may have different things: one GPU, all of them, some with so many GPU-hours a week.
+QUOTAS = {
+    "alice": Quota(1),
+    "bob": Quota(2, Allowance(40 * 3600, WEEK)),
+    "carol": Quota(GPUS),
+    "dan": Quota(3, Allowance(60 * 3600, WEEK)),
+}
+HOURS = st.integers(1, LONGEST)
+NAMES = st.sampled_from(sorted(QUOTAS))
+
+
+class Queue(RuleBasedStateMachine):
+    """Four GPUs and four people, for some days."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        quotas = {user_id(name): quota for name, quota in QUOTAS.items()}
+        self.lab = Lab(gpus(GPUS), quotas, NOW, POLICY, tick=6 * HOUR)
+        self.number = 0
+        self.first: tuple[int, datetime] | None = None
+
+    @rule(name=NAMES, count=st.integers(1, GPUS), length=HOURS, runs=HOURS, priority=st.integers(0, 2))
+    def ask(self, name: str, count: int, length: int, runs: int, priority: int) -> None:
+        self._ask(name, min(count, QUOTAS[name].gpus), length, runs, priority=priority)
+
+    @rule(name=NAMES, count=st.integers(1, GPUS), length=HOURS)
+    def ask_above_quota(self, name: str, count: int, length: int) -> None:
+        self._ask(name, count, length, length, preemptible=True)
+
+    def _ask(self, name: str, count: int, length: int, runs: int, **more: int) -> None:
+        self.number += 1
+        request = Request(
+            self.number,
+            user_id(name),
+            name,
+            count,
+            length * HOUR,
+            self.lab.now,
+            **more,  # type: ignore[arg-type]
+        )
+        self.lab.ask(request, runs * HOUR)
+
+    @rule(hours=st.integers(1, 30))
+    def time_passes(self, hours: int) -> None:
+        self.lab.advance(self.lab.now + hours * HOUR)
+
+    @precondition(lambda self: self.lab.running)
+    @rule(data=st.data())
+    def somebody_stops(self, data: st.DataObject) -> None:
+        self.lab.stop(data.draw(st.sampled_from(sorted(self.lab.running))))
+
+    @precondition(lambda self: self.lab.waiting)
+    @rule(data=st.data())
+    def somebody_goes(self, data: st.DataObject) -> None:
+        del self.lab.waiting[data.draw(st.sampled_from(sorted(self.lab.waiting)))]
+        self.lab.settle()
+
+    @rule(name=NAMES, device=st.integers(0, GPUS - 1), begin=st.integers(0, 40), length=HOURS)
+    def reserve(self, name: str, device: int, begin: int, length: int) -> None:
+        start = self.lab.now + begin * HOUR
+        kept = Reservation(
+            len(PEOPLE) + self.number, user_id(name), name, (f"l{device}",), start, start + length * HOUR
+        )
+        others = [
+            *((run.devices, run.begin, run.end + POLICY.grace) for run in self.lab.running.values()),
+            *((other.devices, other.begin, other.end) for other in self.lab.reservations),
+        ]
+        # As the product: what is promised already is not taken back.
+        if not any(
+            kept.devices[0] in devices and at < kept.end and kept.begin < end for devices, at, end in others
+        ):
+            self.lab.reservations.append(kept)
+            self.first = None
+            self.lab.settle()
+
+    @rule(device=st.integers(0, GPUS - 1), problem=st.sampled_from([None, "Xid 79"]))
+    def ail_or_recover(self, device: int, problem: str | None) -> None:
+        self.lab.devices[device] = replace(self.lab.devices[device], problem=problem)
+        self.first = None
+        self.lab.settle()
+
+    @invariant()
+    def no_device_has_two_holders(self) -> None:
+        held = [device for run in self.lab.running.values() for device in run.devices]
+        assert len(held) == len(set(held))
+
+    @invariant()
+    def what_is_granted_is_sound_complete_and_nobody_elses(self) -> None:
+        for grant in self.lab.plan.grants:
+            run = self.lab.running.get(grant.request_id)
+            if run is None or run.begin != self.lab.now:
+                continue
+            assert len(set(run.devices)) == run.request.count
+            for kept in self.lab.reservations:
+                apart = kept.end <= run.begin or run.end + POLICY.grace <= kept.begin
+                mine = kept.user_id == run.request.user_id
+                assert apart or mine or set(run.devices).isdisjoint(kept.devices)
+            problems = {device.id for device in self.lab.devices if device.problem}
+            assert problems.isdisjoint(run.devices)
+
+    @invariant()
+    def nobody_has_more_than_her_quota(self) -> None:
+        for user in self.lab.quotas:
+            mine = [
+                run
+                for run in self.lab.running.values()
+                if run.request.user_id == user and not run.request.preemptible
+            ]
+            assert sum(len(run.devices) for run in mine) <= self.lab.quotas[user].gpus
+
+    @invariant()
+    def no_budget_is_negative(self) -> None:
+        for user, quota in self.lab.quotas.items():
+            if quota.allowance is not None:
+                assert self.lab.entitlement(user).spent <= quota.allowance.gpu_seconds
+
+    @invariant()
+    def nobody_is_told_to_end_what_her_quota_gives_her(self) -> None:
+        told = {notice.lease_id for notice in self.lab.plan.notices}
+        for user, quota in self.lab.quotas.items():
+            mine = {n: run for n, run in self.lab.running.items() if run.request.user_id == user}
+            left = sum(len(run.devices) for run in mine.values() if not run.noticed)
+            if told & mine.keys():
+                assert left >= quota.gpus
+        for number in told:
+            assert self.lab.running[number].request.preemptible
+
+    @invariant()
+    def what_comes_later_delays_nothing_before_it(self) -> None:
+        """Each start is the same when all that come after it are not there."""
+        lab, standings = self.lab, self.lab.plan.standings
+        waiting = [standing for standing in standings if standing.request_id in lab.waiting]
+        if not waiting:
+            return
+        made = plan(*self._state(list(lab.waiting.values())), policy=POLICY)
+        for last, standing in enumerate(made.standings):
+            before = [lab.waiting[other.request_id] for other in made.standings[: last + 1]]
+            alone = plan(*self._state(before), policy=POLICY).standings[-1]
+            assert (alone.request_id, alone.start) == (standing.request_id, standing.start)
+
+    def _state(self, waiting: list[Request]) -> tuple[object, ...]:
+        lab = self.lab
+        quotas = {user: lab.entitlement(user) for user in lab.quotas}
+        return waiting, lab.devices, lab.holdings(), lab.reservations, lab.usage(), quotas, lab.now
+
+    @invariant()
+    def what_is_first_is_not_put_off(self) -> None:
+        """Who is first, and not kept by her own quota, begins when she was told, or earlier."""
+        standings = [s for s in self.lab.plan.standings if s.request_id in self.lab.waiting]
+        if not standings or standings[0].place != 1 or "may hold" in standings[0].reasons[0]:
+            self.first = None
+            return
+        first = standings[0]
+        if self.first is not None and self.first[0] == first.request_id:
+            assert first.start is not None
+            assert first.start <= self.first[1]
+        self.first = None if first.start is None else (first.request_id, first.start)
+
+    def teardown(self) -> None:
+        """When nobody else comes, everybody who waits gets her turn: after the time that those before her may
+        take, and a window for her budget."""
+        self.lab.devices = gpus(GPUS)
+        turns = len(self.lab.waiting) + len(self.lab.running) + len(self.lab.reservations) + 1
+        bound = turns * (LONGEST * HOUR + POLICY.grace + POLICY.notice) + 40 * HOUR
+        budgets = len(self.lab.waiting) * (WEEK + LONGEST * HOUR)
+        self.lab.advance(self.lab.now + bound + budgets)
+        assert self.lab.waiting == {}
+
+
+Queue.TestCase.settings = settings(max_examples=100, stateful_step_count=30, deadline=None)
+TestQueue = Queue.TestCase
