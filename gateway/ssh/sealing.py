@@ -34,7 +34,7 @@ class Sealing(Encryption):
 
     def encrypt_packet(self, seq: int, header: bytes, packet: bytes) -> tuple[bytes, bytes]:
         """The same for asyncssh: the tag is at the end of the first, and the second is empty."""
-        return bytes(self.seal(packet)), b""
+        return header + self._cipher.encrypt(self._nonce(), packet, header), b""
 
     def decrypt_header(self, seq: int, first_block: bytes, header_len: int) -> tuple[bytes, bytes]:
         """The first bytes as they are."""

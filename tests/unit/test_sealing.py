@@ -43,8 +43,9 @@ def test_both_seal_the_same(bodies: list[bytes]) -> None:
 def test_asyncssh_opens_what_is_sealed_here_and_the_other_way_round(bodies: list[bytes]) -> None:
     sender, receiver, back, forth = ours(), theirs(), theirs(), ours()
     for body in bodies:
-        assert opened(receiver, b"".join(sender.encrypt_packet(0, b"", body))) == body
-        sealed_there = b"".join(back.encrypt_packet(0, len(body).to_bytes(4, "big"), body))
+        length = len(body).to_bytes(4, "big")
+        assert opened(receiver, b"".join(sender.encrypt_packet(0, length, body))) == body
+        sealed_there = b"".join(back.encrypt_packet(0, length, body))
         assert opened(forth, sealed_there) == body
 
 
