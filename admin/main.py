@@ -45,6 +45,7 @@ _MODULES = {
     "quota": "quotas",
     "release": "leases",
     "report": "reports",
+    "reserve": "reserving",
     "session": "sessions",
     "user": "users",
     "why": "queue",

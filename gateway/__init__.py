@@ -39,7 +39,7 @@ Floors: who may import whom. A test holds them (setup.cfg has the contracts)::
                                                       mirrors config disks
                                                       asking telling
                                                       queueing booking needs standing ordering preemption
-                                                      purses waiting timetable placement fairness
+                                                      reserving purses waiting timetable placement fairness
                                                       the nouns: values and decisions
 
 Two protocols, a module each: verbs.py (worker and broker) and runner/protocol.py (worker, broker and

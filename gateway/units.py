@@ -65,6 +65,22 @@ def format_instant(at: datetime) -> str:
     return at.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
+def parse_instant(text: str) -> datetime:
+    """An instant as ISO 8601 writes it, such as `2026-12-01T09:00`: in UTC unless it says otherwise.
+
+    Raises INVALID.
+    """
+    try:
+        at = datetime.fromisoformat(text)
+        return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        raise PlatformError(
+            Code.INVALID,
+            f"{text!r} is no moment; write a day and a time, in UTC or with a zone, such as 2026-12-01T09:00 "
+            "or 2026-12-01T09:00+01:00.",
+        ) from None
+
+
 def iso(at: datetime) -> str:
     """An aware instant for programs: RFC 3339, UTC with `Z`, whole seconds (all that jq can read)."""
     return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -139,3 +139,22 @@ def m017_health(db: Database) -> None:
 def m018_unmanaged(db: Database) -> None:
     """Processes on a GPU that are in no container of ours, in words."""
     db.execute("alter table device add column unmanaged text")
+
+
+@migrations()
+def m019_reservations(db: Database) -> None:
+    """GPUs that are kept for a person from a moment on, by their ids, and the request that came of it."""
+    db.execute(
+        """
+        create table reservation (
+            id integer primary key autoincrement,
+            user_id integer not null references user(id),
+            devices text not null,
+            begins_at text not null,
+            ends_at text not null,
+            made_at text not null,
+            cancelled_at text,
+            request_id integer references lease(id),
+            check (begins_at < ends_at)
+        ) strict"""
+    )

@@ -7,31 +7,23 @@ nor tell anybody.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from gateway import fairness, quotas, usage
+from gateway import quotas, usage
 from gateway.devices import DeviceRequest
 from gateway.errors import Code, PlatformError
 from gateway.leases import Change, Lease, State, choose
-from gateway.queueing import Plan, plan
-from gateway.sqlite.leases import Leases
-from gateway.sqlite.rows import Facts, instant, stamp
+from gateway.queueing import Plan
+from gateway.sqlite.planning import Planning
+from gateway.sqlite.rows import Facts, stamp
 from gateway.standing import Standing
 from gateway.store import Served, Waiting
 from gateway.users import User
-from gateway.waiting import Entitlement, Holding, Request
-
-# What was held longer ago counts less than a thousandth.
-_LATELY = 10 * fairness.HALF_LIFE
-_WAITING = """
-    select lease.*, user.name from lease join user on user.id = user_id
-    where state = 'queued' and user.enabled = 1 order by lease.id
-"""
+from gateway.waiting import Request
 
 
-class Queue(Leases):
+class Queue(Planning):
     """The queue's part of the store."""
 
     def grant(
@@ -56,7 +48,7 @@ class Queue(Leases):
                 return outcome
             raise PlatformError(
                 Code.NO_CAPACITY,
-                f"Others who wait come first: {'; '.join(outcome.standing.reasons)}",
+                f"Nobody who comes first may be passed: {'; '.join(outcome.standing.reasons)}",
                 "ask again with --queue, or see who waits: gpuadmin leases",
             )
 
@@ -82,8 +74,7 @@ class Queue(Leases):
                 quotas.check(name, values, 0, request.count)
                 allowed = quotas.allowance(values["gpu_hours"])
                 usage.check(name, allowed, [], request.count, time, now)
-            # For what it refuses whoever holds what now.
-            choose([replace(device, problem=None, drained=None) for device in self.devices()], [], request)
+            self._check_possible(request)
             return self._ask(user, request, time, actor, now, preemptible=preemptible)
 
     def serve(self, now: datetime) -> Served:
@@ -91,9 +82,10 @@ class Queue(Leases):
 
         Asking costs one look when nobody waits.
         """
-        if not self._db.rows(_WAITING):
+        if not self._somebody_waits() and not self._due(now):
             return Served((), ())
         with self._db.write():
+            self._queue_reservations(now)
             return self._carry_out(self._plan(now), now)
 
     def waiting(self, now: datetime) -> list[Waiting]:
@@ -157,64 +149,6 @@ class Queue(Leases):
         standing = next(each for each in planned.standings if each.request_id == request_id)
         return Waiting(next(each for each in self._requests() if each.id == request_id), standing)
 
-    def _plan(self, now: datetime, more: Sequence[Request] = ()) -> Plan:
-        waiting = [*self._requests(), *more]
-        held = self.held_leases()
-        people = {request.user_id for request in waiting} | {lease.user_id for lease in held}
-        lately = [
-            fairness.Use(
-                lease.user_id,
-                fairness.weigh(None) * len(lease.devices),
-                fairness.Span(lease.granted_at, lease.released_at or now),
-            )
-            for lease in self.leases(now - _LATELY)
-        ]
-        return plan(
-            waiting,
-            self.devices(),
-            [_holding(lease) for lease in held],
-            [],
-            fairness.by_user(lately, now),
-            self._entitlements(people, now),
-            now,
-        )
-
-    def _entitlements(self, people: Collection[int], now: datetime) -> dict[int, Entitlement]:
-        found = {}
-        for user_id in people:
-            values = self._effective(user_id)
-            allowed = quotas.allowance(values["gpu_hours"])
-            spent = 0
-            if allowed is not None:
-                since = now - allowed.window
-                mine = [
-                    lease
-                    for lease in self.leases(since)
-                    if lease.user_id == user_id and not lease.preemptible
-                ]
-                spent = sum(
-                    usage.gpu_seconds(lease, since, now) + usage.to_come(lease, now) for lease in mine
-                )
-            found[user_id] = Entitlement(values["gpus"], allowed, spent)
-        return found
-
-    def _requests(self) -> list[Request]:
-        return [
-            Request(
-                id=row["id"],
-                user_id=row["user_id"],
-                user=row["name"],
-                count=row["count"],
-                length=timedelta(seconds=row["length"]),
-                asked_at=instant(row["asked_at"]),
-                priority=self._effective(row["user_id"])["priority"],
-                ids=tuple(json.loads(row["ids"])),
-                model=row["model"],
-                preemptible=bool(row["preemptible"]),
-            )
-            for row in self._db.rows(_WAITING)
-        ]
-
     def _carry_out(self, planned: Plan, now: datetime, actor: str = "gateway") -> Served:
         granted = [self._grant(grant.request_id, grant.devices, actor, now) for grant in planned.grants]
         noticed = [
@@ -256,16 +190,3 @@ class Queue(Leases):
             f"Request {request_id} waits for its GPUs.",
         )
         return self.lease(lease_id)
-
-
-def _holding(lease: Lease) -> Holding:
-    return Holding(
-        lease.id,
-        lease.user_id,
-        lease.user,
-        lease.devices,
-        lease.granted_at,
-        lease.expires_at,
-        lease.preemptible,
-        lease.noticed_at is not None,
-    )

@@ -124,3 +124,37 @@ def test_refusals(full: Gpuadmin, words: list[str], status: int, why: str) -> No
     assert (result.exit_code, result.stdout) == (status, "")
     assert why in result.stderr
     assert len(json.loads(done(full("leases", "--json")))) == len(json.loads(before))
+
+
+def test_a_reservation_is_made_listed_and_cancelled(gpuadmin: Gpuadmin) -> None:
+    said = done(
+        gpuadmin("reserve", "add", "bob", "--gpus", "1", "--from", "2035-03-01T09:00+01:00", "--for", "8h")
+    )
+    assert said.startswith("Reservation 1: bob has 1 GPU (")
+    assert said.endswith("from 2035-03-01 08:00 UTC until 2035-03-01 16:00 UTC.\n")
+    (record,) = json.loads(done(gpuadmin("reserve", "list", "--json")))
+    assert (record["user"], record["begins_at"], record["ends_at"]) == (
+        "bob",
+        "2035-03-01T08:00:00Z",
+        "2035-03-01T16:00:00Z",
+    )
+    assert done(gpuadmin("reserve", "cancel", "1")) == "Cancelled reservation 1 of bob.\n"
+    assert json.loads(done(gpuadmin("reserve", "list", "--json"))) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "why"),
+    [
+        (["add", "bob", "--gpus", "1", "--from", "tomorrow", "--for", "8h"], 2, "'tomorrow' is no moment"),
+        (["add", "bob", "--gpus", "1", "--from", "2020-01-01T00:00", "--for", "8h"], 1, "from now on"),
+        (["add", "bob", "--gpus", "1", "--from", "0001-01-01T00:00+14:00", "--for", "8h"], 2, "is no moment"),
+        (["add", "bob", "--gpus", "1", "--from", "2035-01-01T00:00", "--for", "1.5h"], 2, "not a duration"),
+        (["add", "bob", "--from", "2035-01-01T00:00", "--for", "8h"], 2, "Say how many"),
+        (["cancel", "7"], 1, "There is no reservation 7"),
+    ],
+)
+def test_refused_reservations(gpuadmin: Gpuadmin, words: list[str], status: int, why: str) -> None:
+    result = gpuadmin("reserve", *words)
+    assert (result.exit_code, result.stdout) == (status, "")
+    assert why in result.stderr
+    assert json.loads(done(gpuadmin("reserve", "list", "--json"))) == []

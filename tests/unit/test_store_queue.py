@@ -89,7 +89,7 @@ def test_the_queue_is_served_in_order_when_a_device_is_free(store: Store) -> Non
 def test_a_grant_passes_nobody_whom_it_would_delay(store: Store) -> None:
     store.grant("alice", ONE, HOUR, "root", NOW)
     waits(store, "bob", TWO)
-    with refused(Code.NO_CAPACITY, "Others who wait come first: .*request 2 of bob"):
+    with refused(Code.NO_CAPACITY, "Nobody who comes first may be passed: .*request 2 of bob"):
         store.grant("carol", ONE, 9 * HOUR, "root", NOW)
     # It is over before bob can begin.
     assert store.grant("carol", ONE, HOUR / 2, "root", NOW).user == "carol"
