@@ -21,6 +21,8 @@ ENGINE_LATELY = 60.0
 _MEBI = 1 << 20
 _START_BUCKETS = (0.25, 0.5, 1, 2, 4, 8, 15, 30, 60)
 _GPU_LABELS = ("gpu", "UUID", "device", "modelName", "Hostname", "user")
+# Told as 0 from the start: nobody sees an increase of a counter that begins with 1.
+_TROUBLE = ("entry_failed", "internal_error", "work_failed", "worker_broke_protocol", "worker_ended")
 _LOGINS = {"login": "ok", "login_refused": "refused", "login_abandoned": "abandoned"}
 
 
@@ -78,6 +80,8 @@ class Metrics:
             ["result"],
             registry=self.registry,
         )
+        for event in _TROUBLE:
+            self._events.labels(event)
         for result in _LOGINS.values():
             self._logins.labels(result)
         self._starts = Counter(

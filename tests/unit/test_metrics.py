@@ -107,6 +107,12 @@ def test_what_happened_is_counted_from_the_log(metrics: Metrics) -> None:
     assert one(metrics, "gpu_gateway_events_total", event="login") == 2
 
 
+def test_what_must_not_happen_is_told_before_it_does(metrics: Metrics) -> None:
+    """Of a counter that begins with 1 nobody sees an increase, and the first failure may be the only one."""
+    events = ("entry_failed", "internal_error", "work_failed", "worker_broke_protocol", "worker_ended")
+    assert [one(metrics, "gpu_gateway_events_total", event=event) for event in events] == [0] * 5
+
+
 @pytest.mark.parametrize(
     ("changed", "now", "why"),
     [
