@@ -18,6 +18,7 @@ from tests.bench.crowds import keystrokes, logins, memory
 from tests.bench.figures import Row, as_json, table
 from tests.bench.forwards import forwards
 from tests.bench.sides import PINNED, Sides, both
+from tests.bench.workers import workers
 
 ROWS: dict[str, Callable[[Sides], list[Row]]] = {
     "login": login,
@@ -29,6 +30,7 @@ ROWS: dict[str, Callable[[Sides], list[Row]]] = {
     "logins": logins,
     "memory": memory,
     "keystroke": keystrokes,
+    "workers": workers,
 }
 ONCE = frozenset({"cold", "memory"})
 """What no cipher changes."""
