@@ -2,111 +2,28 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from gateway import verbs
-from gateway.admission import CLAIMED, MOST_WRONG, UNCLAIMED, Admission
-from gateway.connections import Connection, Connections
-from gateway.desk import Desk
-from gateway.evidence import proves
-from gateway.keys import PublicKey
-from gateway.onetime import Enrolment, code_of, digest_of
-from gateway.sqlite.store import Store
-from gateway.totp import step_of
-from gateway.users import SiteAccount
+from gateway.admission import CLAIMED, MOST_WRONG, UNCLAIMED
+from gateway.onetime import Enrolment
+from tests.support.door import BOBS, CODE, Door, Worker, a_door, denied
 from tests.support.front import until
 from tests.support.keys import Key, evidence, fingerprint
-from tests.support.stores import NOW, open_store
+from tests.support.stores import NOW
 
-CODE = code_of(b"0123456789")
-MINE, BOBS = Key("ssh-ed25519"), Key("ssh-ed25519")
-
-
-class Worker:
-    """Keeps what it is told."""
-
-    def __init__(self) -> None:
-        self.told: list[Any] = []
-
-    def send(self, message: object, descriptors: tuple[int, ...] = ()) -> None:
-        """See Peer."""
-        self.told.append(message)
-
-
-@dataclass
-class Door:
-    """An admission over a real store, and a worker. Alice has a code, bob a key."""
-
-    admission: Admission
-    connections: Connections
-    store: Store
-    worker: Worker = field(default_factory=Worker)
-    time: datetime = NOW
-    made: int = 0
-
-    async def learn(self) -> None:
-        """Take in the accounts as they are now."""
-        self.admission.accounts = {each.name: each for each in self.store.accounts()}
-
-    def keyed(self, address: str = "192.0.2.1") -> Connection:
-        """A connection whose session id is fixed."""
-        self.made += 1
-        connection = self.connections.arrive(self.worker, f"{address}:4", NOW)
-        assert self.connections.may_sign(self.worker, connection.id, bytes([self.made]) * 32)
-        return connection
-
-    async def type(
-        self, connection: Connection, user: str, code: str, *offered: bytes, worker: Worker | None = None
-    ) -> Any:
-        """The worker carries a code here, and the keys that were offered: the answer."""
-        return await self._answer(verbs.Code(connection.id, user, code, offered), worker or self.worker)
-
-    async def show(self, connection: Connection, user: str, key: Any, session_id: bytes = b"") -> Any:
-        """The same with a signature."""
-        told = evidence(connection.id, session_id or connection.session_id, user, key)
-        return await self._answer(told, self.worker)
-
-    async def _answer(self, message: Any, worker: Worker) -> Any:
-        before = len(worker.told)
-        if isinstance(message, verbs.Code):
-            self.admission.typed(worker, message)
-        else:
-            self.admission.shown(worker, message)
-        await until(lambda: len(worker.told) > before)
-        assert len(worker.told) == before + 1
-        return worker.told[-1]
+MINE = Key("ssh-ed25519")
 
 
 @pytest.fixture
 async def door(tmp_path: Path) -> AsyncIterator[Door]:
-    store, desk = open_store(tmp_path / "state"), Desk(lambda: open_store(tmp_path / "state"))
-    async with asyncio.TaskGroup() as tasks:
-        connections = Connections(proves)
-        admission = Admission(connections, desk, step_of, tasks, lambda: made.time)
-        made = Door(admission, connections, store)
-        store.add_user("alice", [], SiteAccount(), "root", NOW)
-        store.add_user("bob", [PublicKey.of_blob(BOBS.blob)], SiteAccount(), "root", NOW)
-        store.set_enrolment("alice", Enrolment(digest_of(CODE), NOW + timedelta(hours=2)), "root", NOW)
-        admission.changed = made.learn
-        await made.learn()
+    async with a_door(tmp_path / "state") as made:
         yield made
-    await desk.ask(lambda asked: asked.close())  # type: ignore[attr-defined]
-    desk.close()
-    store.close()
-
-
-def denied(answer: Any) -> bool:
-    return isinstance(answer, verbs.Refused) and (answer.code, answer.message) == (
-        "denied",
-        "Permission denied.",
-    )
 
 
 def claimed(answer: Any) -> bool:

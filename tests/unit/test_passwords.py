@@ -20,13 +20,11 @@ from gateway.credentials import refusal
 from gateway.passwords import hash_of, matches
 from gateway.sqlite.store import Store
 from gateway.users import SiteAccount
+from tests.support.door import Door, a_door, denied
 from tests.support.front import Front, front, until
 from tests.support.login import asked, log_in
 from tests.support.stores import NOW
-from tests.unit.test_admission import Door, denied, door
 from tests.unit.test_second_factor import SECRET
-
-__all__ = ["door"]
 
 PASSWORD = "correct horse \N{SNOWMAN}"
 KEPT = hash_of(PASSWORD)
@@ -45,12 +43,13 @@ def test_a_hash_matches_its_password_and_nothing_else() -> None:
 
 
 @pytest.fixture
-async def takes(door: Door) -> Door:
+async def takes(tmp_path: Path) -> AsyncIterator[Door]:
     """Bob has a password, and passwords are taken."""
-    door.store.set_password("bob", KEPT, "root", NOW)
-    door.admission.matches = matches
-    await door.learn()
-    return door
+    async with a_door(tmp_path / "state") as door:
+        door.store.set_password("bob", KEPT, "root", NOW)
+        door.admission.matches = matches
+        await door.learn()
+        yield door
 
 
 async def give(door: Door, connection: Connection, user: str, password: str) -> Any:
