@@ -47,6 +47,7 @@ COLUMNS = [
     is_flag=True,
     help="Above any quota; ends with notice when somebody within hers waits. Queues as --queue does.",
 )
+@click.option("--now", is_flag=True, help="End what runs in her container, so that the next login has them.")
 @pass_call
 def allocate(
     call: Call,
@@ -57,15 +58,18 @@ def allocate(
     model: str | None,
     queue: bool,
     preemptible: bool,
+    now: bool,
 ) -> None:
     """Grant GPUs to a user, from now on; they appear in her container at her next login.
 
-    Nobody who waits in the queue is passed, unless her GPUs come no later by that.
+    While something of hers runs there they wait for its end, unless --now ends it. Nobody who waits in the
+    queue is passed, unless her GPUs come no later by that.
 
     \b
     Example:
       gpuadmin allocate alice --gpus 1 --for 8h
       gpuadmin allocate alice --gpus 4 --model H100 --for 2d --queue
+      gpuadmin allocate alice --gpus 1 --now
     """
     if gpus is None and not devices:
         raise PlatformError(Code.INVALID, "Say how many with --gpus N, or which with --device ID.")
@@ -87,6 +91,9 @@ def allocate(
         f"Lease {lease.id}: {user} holds {gpus_in_words(len(lease.devices))} ({', '.join(lease.devices)}) "
         f"until {format_instant(lease.expires_at)}."
     )
+    if now:
+        wanted = call.store.recreate_workspace(name, call.actor, call.now)
+        carry_out(call, wanted, f"Lease {lease.id} stands and the container of {user} is to be made anew")
 
 
 @click.command()

@@ -68,6 +68,17 @@ def test_a_grant_waits_while_the_workspace_is_occupied(lab: House, carol: Person
     assert b"GPU" in wait_for(lambda: carol.ssh("nvidia-smi -L").stdout, "the GPU")
 
 
+def test_a_grant_that_is_wanted_now_ends_what_runs(lab: House, carol: Person) -> None:
+    """The session is told why it ends, and the next login has the GPU."""
+    with carol.start("echo in; cat") as session:
+        assert session.stdout is not None
+        assert session.stdout.readline() == b"in\n"
+        lab.admin("allocate", carol.name, "--gpus", "1", "--now")
+        _, stderr = session.communicate(timeout=20)
+        assert (session.returncode, b"made anew" in stderr) == (255, True)
+    assert b"GPU" in carol.ssh("nvidia-smi -L").stdout
+
+
 def test_a_running_job_keeps_the_workspace_occupied(lab: House, carol: Person) -> None:
     """A process of hers with nobody logged in counts as well."""
     carol.ssh("setsid sleep 7301 >/dev/null 2>&1 </dev/null &")
