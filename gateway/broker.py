@@ -18,6 +18,7 @@ from gateway.entering import Step
 from gateway.errors import PlatformError
 from gateway.journal import note
 from gateway.leases import Lease
+from gateway.notices import Farewell
 from gateway.ports import Backend, ContainerEnd, Folders, Now, Progress, RunnerLink
 from gateway.rooms import Entry, Room, Rooms
 from gateway.store import BrokerStore
@@ -80,7 +81,12 @@ class Broker:
             await self._notice_end(user_id, link)
             link, shown = await self._prepare(user_id, progress)
             await link.ready(RUNNER_WITHIN)
-        return Entry(await link.connect(connection_id), shown)
+        farewell = await self._desk.ask(lambda store: store.farewell(user_id))
+        return Entry(await link.connect(connection_id), shown, farewell)
+
+    async def read(self, user_id: int, farewell: Farewell) -> None:
+        """She has read why her container was stopped; the next greeting does not say so again."""
+        await self._desk.ask(lambda store: store.farewell_read(user_id, farewell))
 
     async def end(self, user_id: int, reason: str, then: Callable[[], None] | None = None) -> None:
         """End the user's sessions and remove her container; the next login makes it anew.
@@ -97,10 +103,14 @@ class Broker:
         return self._rooms[user_id]
 
     async def stop(self, user_id: int, reason: str) -> None:
-        """Stop her container and tell her sessions why. The caller holds the lock of her room."""
+        """Stop her container; sessions and next greeting say why. The caller holds the lock of her room."""
         self.end_sessions(user_id, reason)
         self._rooms[user_id].leave()
+        container = await self._backend.inspect(user_id)
         await self._backend.stop(user_id, GRACE)
+        if container is not None and container.running:
+            now = self._now()
+            await self._desk.ask(lambda store: store.stopped(user_id, reason, now))
 
     def running(self) -> set[int]:
         """Whose containers are believed to run."""

@@ -21,6 +21,14 @@ LONGEST_REASON = 500
 _MINUTE = timedelta(minutes=1)
 
 
+@dataclass(frozen=True)
+class Farewell:
+    """When a person's container was stopped, and why."""
+
+    at: datetime
+    reason: str
+
+
 def due(told_at: datetime, expires_at: datetime, now: datetime) -> timedelta | None:
     """Which warning of the end at `expires_at` is to be given now: how long before the end its moment was.
 
@@ -74,9 +82,10 @@ def stopping(reason: str, until: datetime) -> str:
     )
 
 
-def stopped(reason: str, at: datetime) -> str:
+def stopped(farewell: Farewell) -> str:
     """What the next greeting says: what was ended, when and why. What the reason advises to do is done."""
-    return f"Your container was stopped at {format_instant(at)}: {_whole(reason.partition(';')[0])}"
+    reason = _whole(farewell.reason.partition(";")[0])
+    return f"Your container was stopped at {format_instant(farewell.at)}: {reason}"
 
 
 def _granted(lease: Lease, names: str) -> str:

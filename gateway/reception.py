@@ -22,6 +22,7 @@ from gateway.errors import Code, PlatformError
 from gateway.inquiries import AnswerUser, Inquiries
 from gateway.journal import explain, note
 from gateway.messages import MessageError
+from gateway.notices import Farewell, stopped
 from gateway.questions import Ask
 from gateway.store import LiveSession
 from gateway.users import Account
@@ -178,7 +179,9 @@ class Reception:
             # She may have left, or been shut out, while her container started.
             self._connections.holder(worker, message.ticket)
             connection.entered = True
-            worker.send(verbs.Entered(message.request, entry.greeting), (entry.line.detach(),))
+            connection.farewell = entry.farewell
+            news = "" if entry.farewell is None else f"  {stopped(entry.farewell)}\n"
+            worker.send(verbs.Entered(message.request, entry.greeting, news), (entry.line.detach(),))
 
     def _pipes(self, worker: Peer, message: verbs.Pipes) -> None:
         if not 0 < message.sets <= verbs.MOST_SETS:
@@ -203,6 +206,16 @@ class Reception:
             worker.send(verbs.Failed(message.request, error.code.value, error.message))
             return
         worker.send(verbs.Begun(message.request))
+        if message.greeted and connection.farewell is not None:
+            self._tasks.create_task(self._read(connection.user_id, connection.farewell))
+            connection.farewell = None
+
+    async def _read(self, user_id: int, farewell: Farewell) -> None:
+        try:
+            await self._broker.read(user_id, farewell)
+        except PlatformError as error:
+            # She reads it again then.
+            note("work_failed", work="farewell", reason=error.message)
 
     def _channel(self, worker: Peer, message: verbs.Opened | verbs.Closed) -> None:
         _check_shown(message)

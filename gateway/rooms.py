@@ -10,15 +10,17 @@ import asyncio
 import socket
 from dataclasses import dataclass, field
 
+from gateway.notices import Farewell
 from gateway.ports import RunnerLink
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A line to the runner, and what to greet a terminal with."""
+    """A line to the runner, and what to greet a terminal with; `farewell` is for the first one alone."""
 
     line: socket.socket
     greeting: str
+    farewell: Farewell | None = None
 
 
 @dataclass

@@ -19,6 +19,7 @@ from gateway.health import Told
 from gateway.holders import HolderStore
 from gateway.keys import PublicKey
 from gateway.leases import Lease
+from gateway.notices import Farewell
 from gateway.standing import Standing
 from gateway.users import Account, User
 from gateway.waiting import Request
@@ -179,6 +180,15 @@ class BrokerStore(HolderStore, Protocol):
 
     def show_disk(self, user_id: int, used: int, held: bool, now: datetime) -> None:
         """Replace what is shown of one user's disk."""
+
+    def stopped(self, user_id: int, reason: str, now: datetime) -> None:
+        """Record that her container was stopped, in place of what she has not read of an earlier time."""
+
+    def farewell(self, user_id: int) -> Farewell | None:
+        """Why her container was stopped, until she has read it."""
+
+    def farewell_read(self, user_id: int, farewell: Farewell) -> None:
+        """She has read this one; a later one stays."""
 
     def record(self, actor: str, verb: str, subject: str, reason: str, now: datetime) -> None:
         """Write one event row."""

@@ -20,7 +20,7 @@ from typing import Any
 from gateway.messages import MessageError, decode
 from gateway.questions import Answered, Ask, Said
 
-VERSION = 8
+VERSION = 9
 MOST_OFFERED = 8
 DESCRIPTORS_A_SET = 6
 """Three pipes, each as read end, write end: stdin, stdout, stderr."""
@@ -174,10 +174,11 @@ class Progress:
 
 @dataclass(frozen=True)
 class Entered:
-    """Broker: the line to the runner (one descriptor), and what to greet a terminal with."""
+    """Broker: the line to the runner (one descriptor), a greeting for terminals, and news for the first."""
 
     request: int
     greeting: str
+    news: str = ""
 
 
 @dataclass(frozen=True)
@@ -207,13 +208,14 @@ class Piped:
 
 @dataclass(frozen=True)
 class Begin:
-    """Worker: may a session `channel` begin? `what` is for people, already escaped."""
+    """Worker: may a session `channel` begin? `what` is for people, escaped; `greeted`: it shows the news."""
 
     request: int
     ticket: str
     channel: str
     kind: str
     what: str
+    greeted: bool = False
 
 
 @dataclass(frozen=True)

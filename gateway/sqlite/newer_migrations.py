@@ -158,3 +158,16 @@ def m019_reservations(db: Database) -> None:
             check (begins_at < ends_at)
         ) strict"""
     )
+
+
+@migrations()
+def m021_farewells(db: Database) -> None:
+    """Why a container was stopped, until its user has read it."""
+    db.execute(
+        """
+        create table farewell (
+            user_id integer primary key references user(id),
+            at text not null,
+            reason text not null
+        ) strict"""
+    )

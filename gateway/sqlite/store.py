@@ -14,6 +14,7 @@ from gateway.quotas import Machine
 from gateway.sqlite.clock import ClockRow
 from gateway.sqlite.database import Database
 from gateway.sqlite.disks import Disks
+from gateway.sqlite.farewells import Farewells
 from gateway.sqlite.holders import Holders
 from gateway.sqlite.rows import user_of
 from gateway.sqlite.trust import TrustRows
@@ -21,7 +22,7 @@ from gateway.users import UidRange
 from gateway.workspaces import Limits, Workspace
 
 
-class Store(Holders, Disks, ClockRow, TrustRows):
+class Store(Holders, Disks, ClockRow, TrustRows, Farewells):
     """Everything the platform remembers. Methods are short, blocking, and whole transactions.
 
     Beside what each says, every method raises UNAVAILABLE when the database cannot answer.

@@ -49,15 +49,18 @@ class Brokerage:
         self._send(evidence)
         return ticket
 
-    async def enter(self, ticket: str, progress: Progress) -> tuple[socket.socket, str]:
-        """A line to the runner in the user's container, and a greeting; `progress` hears what takes long."""
+    async def enter(self, ticket: str, progress: Progress) -> tuple[socket.socket, str, str]:
+        """A line to the runner in the user's container, a greeting for terminals, and news for the first.
+
+        `progress` hears what takes long.
+        """
         request = self._next()
         self._progress[request] = progress
         try:
             message, fds = await self._ask(request, verbs.Enter(request, ticket))
         finally:
             self._progress.pop(request, None)
-        return socket.socket(fileno=fds[0]), message.greeting
+        return socket.socket(fileno=fds[0]), message.greeting, message.news
 
     async def pipes(self, sets: int) -> list[PipeSet]:
         """New pipes, made by the broker."""
@@ -66,10 +69,12 @@ class Brokerage:
         size = verbs.DESCRIPTORS_A_SET
         return [PipeSet.of(fds[start : start + size]) for start in range(0, len(fds), size)]
 
-    async def begin_session(self, ticket: str, channel: str, kind: str, what: str) -> None:
-        """Have a session counted as open. Raises PlatformError when she has too many."""
+    async def begin_session(
+        self, ticket: str, channel: str, kind: str, what: str, greeted: bool = False
+    ) -> None:
+        """Have a session counted as open; is its terminal greeted? Raises PlatformError for one too many."""
         request = self._next()
-        await self._ask(request, verbs.Begin(request, ticket, channel, kind, what))
+        await self._ask(request, verbs.Begin(request, ticket, channel, kind, what, greeted))
 
     async def ask(self, ticket: str, channel: str, words: tuple[str, ...], say: Say) -> int:
         """Have `gpu` answered: its exit status; `say` is given what there is to say."""

@@ -29,7 +29,7 @@ class Entry:
     def __init__(
         self, brokerage: Brokerage, pipes: PipeSource, make_runner: MakeRunner, tasks: Tasks
     ) -> None:
-        self.greeting = ""
+        self._greeting = self._news = ""
         self._brokerage = brokerage
         self._pipes = pipes
         self._make_runner = make_runner
@@ -59,7 +59,7 @@ class Entry:
         """The runner of this user's container, which is started when need be. Raises PlatformError."""
         async with self._lock:
             if self._runner is None:
-                line, self.greeting = await self._brokerage.enter(self._ticket, progress)
+                line, self._greeting, self._news = await self._brokerage.enter(self._ticket, progress)
                 self._runner = self._make_runner(line, self._pipes)
                 if self._left:
                     self._runner.close()
@@ -67,9 +67,14 @@ class Entry:
                     self._tasks.create_task(self._watch(self._runner))
             return self._runner
 
-    async def begin_session(self, channel: str, kind: str, what: str) -> None:
+    async def begin_session(self, channel: str, kind: str, what: str, greeted: bool = False) -> None:
         """Ask the broker for one session more. Raises PlatformError when she has too many."""
-        await self._brokerage.begin_session(self._ticket, channel, kind, what)
+        await self._brokerage.begin_session(self._ticket, channel, kind, what, greeted)
+
+    def greeting(self) -> str:
+        """What to greet a terminal with; the first is told the news."""
+        greeting, self._news = self._greeting + self._news, ""
+        return greeting
 
     async def ask(self, channel: str, words: tuple[str, ...], say: Say) -> int:
         """Have the broker answer `gpu` for a session that has begun: the status. Raises PlatformError."""

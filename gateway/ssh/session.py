@@ -182,11 +182,12 @@ class Session(asyncssh.SSHServerSession[bytes]):
             self._exit(Exit(await answered(self._connection.entry, self.id, self._channel, asked, self._pty)))
             return
         runner = await self._connection.entry.runner(self.say)
-        request = self._request()
+        greeted = self._pty is not None and self._kind is Kind.SHELL
         try:
             await self._connection.entry.begin_session(
-                self.id, self._kind.value, words.shown(request.command)
+                self.id, self._kind.value, words.shown(self._command()), greeted
             )
+            request = self._request(greeted)
             self._execution = await runner.start(request)
             if self._pty is not None and self._pty is not request.pty:
                 self._execution.resize(self._pty.window)
@@ -210,19 +211,19 @@ class Session(asyncssh.SSHServerSession[bytes]):
             self.say("Your container or the runner in it ended; log in again.")
             return Exit(words.ENDED)
 
-    def _request(self) -> SessionRequest:
+    def _command(self) -> bytes:
+        return self._channel.command if self._kind is Kind.EXEC else self._subsystem
+
+    def _request(self, greeted: bool) -> SessionRequest:
         channel = self._channel
         env = {
             name.decode("ascii", "surrogateescape"): value.decode("utf-8", "surrogateescape")
             for name, value in channel.get_environment_bytes().items()
         }
-        command = channel.command if self._kind is Kind.EXEC else self._subsystem
-        greeted = self._pty is not None and self._kind is Kind.SHELL
-        greeting = self._connection.entry.greeting.encode()[:LONGEST_GREETING] if greeted else b""
+        greeting = self._connection.entry.greeting().encode()[:LONGEST_GREETING] if greeted else b""
         shown = greeting.decode("utf-8", "ignore")
-        return SessionRequest(
-            self._kind, command, env | self._connection.variables() | self._display(), self._pty, shown
-        )
+        env |= self._connection.variables() | self._display()
+        return SessionRequest(self._kind, self._command(), env, self._pty, shown)
 
     def _display(self) -> dict[str, str]:
         display = self._channel.get_x11_display()

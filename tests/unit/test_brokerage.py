@@ -77,11 +77,11 @@ async def test_entering(lines: Lines) -> None:
     lines.answer(verbs.Progress(asked.request + 1, "somebody else's"))
     ours, theirs = wire.pair()
     ours.close()
-    lines.answer(verbs.Entered(asked.request, "hi"), (theirs.detach(),))
-    line, greeting = await entering
+    lines.answer(verbs.Entered(asked.request, "hi", "new"), (theirs.detach(),))
+    line, greeting, news = await entering
     with line:
         assert line.type == socket.SOCK_SEQPACKET
-    assert (greeting, heard) == ("hi", ["soon"])
+    assert (greeting, news, heard) == ("hi", "new", ["soon"])
 
 
 async def test_pipes(lines: Lines) -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.leases import Lease, State
-from gateway.notices import LONGEST_REASON, WARN_BEFORE, due, stopped, stopping, warning
+from gateway.notices import LONGEST_REASON, WARN_BEFORE, Farewell, due, stopped, stopping, warning
 from tests.support.stores import NOW
 
 DAY, HOUR, MINUTE = timedelta(days=1), timedelta(hours=1), timedelta(minutes=1)
@@ -117,7 +117,7 @@ def test_the_words_of_the_end() -> None:
         "Your lease 3 ended at its time. Your container is stopped when the programs that save their work "
         "and ~/.config/gpu/on-stop have ended, at 2026-11-23 15:10 UTC at the latest."
     )
-    assert stopped("An operator stopped your container; log in again to have it started.", until) == (
-        "Your container was stopped at 2026-11-23 15:10 UTC: An operator stopped your container."
-    )
-    assert len(stopped("x" * 9999, until)) < LONGEST_REASON + 100
+    assert stopped(
+        Farewell(until, "An operator stopped your container; log in again to have it started.")
+    ) == ("Your container was stopped at 2026-11-23 15:10 UTC: An operator stopped your container.")
+    assert len(stopped(Farewell(until, "x" * 9999))) < LONGEST_REASON + 100
