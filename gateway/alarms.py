@@ -11,10 +11,10 @@ import asyncio
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Any
 
 from gateway import boot
 from gateway.devices import Health
+from gateway.errors import PlatformError
 from gateway.journal import explain, note
 from gateway.nvml import NvmlProbe, Xid, XidWatch
 from gateway.wiring import Parts, now
@@ -32,46 +32,49 @@ class Alarms:
     def __init__(self, parts: Parts) -> None:
         self._desk = parts.desk
         self._era = ""
-        # GPUs that cannot be heard, and that it is of no use to listen to again.
-        self._deaf: dict[str, str] = {}
 
     async def run(self) -> None:
         """Hear them until cancelled; a driver that fails is asked again."""
-        while True:
-            places = await self._places()
-            if places and places != self._deaf:
+        ear: _Ear | None = None
+        try:
+            while True:
                 try:
-                    self._era = await asyncio.to_thread(_era)
-                    await self._hear(places)
+                    ear = await self._turn(ear)
+                    found = await ear.next(LOOK_EVERY)
+                    if found is not None:
+                        await self._note(found)
                 except Exception as error:
                     note("work_failed", work="alarms", reason=explain(error).message)
                     await asyncio.sleep(AGAIN_AFTER)
-            await asyncio.sleep(LOOK_EVERY)
+        finally:
+            if ear is not None:
+                ear.stop()
+
+    async def _turn(self, ear: _Ear | None) -> _Ear:
+        """Who listens from now on: the same, while it hears the GPUs that are to be heard."""
+        places = await self._places()
+        if ear is not None and ear.places == places and ear.failure is None:
+            return ear
+        if ear is not None and ear.failure is not None:
+            note("work_failed", work="alarms", reason=explain(ear.failure).message)
+            await asyncio.sleep(AGAIN_AFTER)
+        with suppress(PlatformError):
+            self._era = await asyncio.to_thread(_era)
+        fresh = _Ear(places)
+        fresh.start()
+        # Only now the old one need hear no more: what comes in between would never be told.
+        await fresh.ready
+        while ear is not None and (found := ear.left()) is not None:
+            await self._note(found)
+        if ear is not None:
+            ear.stop()
+        return fresh
 
     async def _places(self) -> dict[str, str]:
         """The PCI ids of the GPUs to be heard, by their ids."""
         devices = await self._desk.ask(lambda store: store.devices())
         heard = [each for each in devices if each.state in (Health.HEALTHY, Health.DEGRADED)]
         return {each.id: each.hardware.bus_id for each in heard if each.hardware.bus_id is not None}
-
-    async def _hear(self, places: Mapping[str, str]) -> None:
-        """Hear these GPUs until others are to be heard. Raises what the thread raised."""
-        ear = _Ear(places)
-        ear.start()
-        try:
-            while not ear.ended.done():
-                found = await ear.next(LOOK_EVERY)
-                if found is not None:
-                    await self._note(found)
-                if await self._places() != places:
-                    break
-        finally:
-            ear.stop()
-        await ear.ended
-        # What came while the thread ended is heard as well.
-        while (found := ear.left()) is not None:
-            await self._note(found)
-        self._deaf = dict(places) if ear.deaf else {}
 
     async def _note(self, xid: Xid) -> None:
         era, moment = self._era, now()
@@ -84,59 +87,54 @@ def _era() -> str:
 
 
 class _Ear(threading.Thread):
-    """A thread in which NVML waits; it dies with the process, however long its wait is."""
+    """A thread in which NVML waits; it dies with the process, however long its wait is.
+
+    `ready` is done once it listens, or has failed; then `failure` says how.
+    """
 
     def __init__(self, places: Mapping[str, str]) -> None:
         super().__init__(name="xids", daemon=True)
-        self._watch = XidWatch(places)
+        self.places = places
+        self.failure: Exception | None = None
         self._loop = asyncio.get_running_loop()
+        self.ready: asyncio.Future[None] = self._loop.create_future()
         self._stopping = threading.Event()
         self._heard: asyncio.Queue[Xid] = asyncio.Queue()
-        self.ended: asyncio.Future[None] = self._loop.create_future()
 
     async def next(self, seconds: float) -> Xid | None:
-        """The next Xid; None when none came so long, or the thread has ended."""
-        get = asyncio.ensure_future(self._heard.get())
-        try:
-            either: list[asyncio.Future[Any]] = [get, self.ended]
-            await asyncio.wait(either, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-            return get.result() if get.done() else None
-        finally:
-            get.cancel()
+        """The next Xid; None when none came so long."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                return await self._heard.get()
+        return None
 
     def left(self) -> Xid | None:
         """One that was heard and that nobody took; None when there is none."""
         return None if self._heard.empty() else self._heard.get_nowait()
 
-    @property
-    def deaf(self) -> bool:
-        """Whether none of these GPUs can be heard."""
-        return not self._watch.heard
-
     def stop(self) -> None:
-        """Let the thread end after its wait."""
+        """Let the thread end after its wait; what it hears until then is nobody's."""
         self._stopping.set()
 
     def run(self) -> None:
-        """Wait for Xids, one after the other. What fails is the result of `ended`."""
+        """Wait for Xids, one after the other, of whichever of the GPUs can be heard."""
         try:
-            with self._watch as watch:
+            if not self.places:
+                return
+            with XidWatch(self.places) as watch:
+                self._tell(self._begin)
                 while watch.heard and not self._stopping.is_set():
                     xid = watch.wait(WAIT_MILLISECONDS)
                     if xid is not None:
                         self._tell(self._heard.put_nowait, xid)
         except Exception as error:
-            self._tell(self._end, error)
-        else:
-            self._tell(self._end, None)
+            self.failure = error
+        finally:
+            self._tell(self._begin)
 
-    def _end(self, error: Exception | None) -> None:
-        if self.ended.done():
-            return
-        if error is None:
-            self.ended.set_result(None)
-        else:
-            self.ended.set_exception(error)
+    def _begin(self) -> None:
+        if not self.ready.done():
+            self.ready.set_result(None)
 
     def _tell(self, what: Callable[..., object], *args: object) -> None:
         # The gateway may have ended meanwhile, and its loop with it.
