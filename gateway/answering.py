@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 
 from gateway import asking, telling
 from gateway.asking import Extend, Help, History, Question, Release, Request, Status
@@ -19,6 +20,7 @@ from gateway.errors import Code, PlatformError
 from gateway.journal import explain
 from gateway.leases import Lease
 from gateway.questions import Say
+from gateway.standing import Standing
 from gateway.throttle import Throttle
 from gateway.timekeeper import Timekeeper
 
@@ -44,9 +46,13 @@ CHANGES_WITHIN = timedelta(minutes=1)
 FREED_WITHIN = 30.0
 """Seconds that a release waits for its devices to be free; they will be, but nobody waits for that."""
 LOOK_EVERY = 0.1
+WAIT_LOOK_EVERY = 1.0
+"""Seconds between looks at a request that waits."""
+
+Rest = Callable[[], Awaitable[None]]
 
 _ADVICE = {
-    Code.NO_CAPACITY: "ask again later",
+    Code.NO_CAPACITY: "ask again later, or wait with gpu request --wait",
     Code.QUOTA_EXCEEDED: "ask for less, give a lease back with gpu release, or ask your operator",
 }
 """What she can do herself, where the sentence has advice for operators."""
@@ -62,6 +68,12 @@ class Answering:
         self._turns: dict[int, asyncio.Lock] = {}
         self._asking: Counter[int] = Counter()
         self._changes = Throttle(MOST_CHANGES, CHANGES_WITHIN)
+        self._closing = False
+        self._leaving: set[asyncio.Task[None]] = set()
+
+    def close(self) -> None:
+        """The gateway ends: whoever waits in the queue keeps her place, though nobody tells her of it."""
+        self._closing = True
 
     async def answer(self, user_id: int, words: Sequence[str], say: Say) -> int:
         """Answer user `user_id` who typed `gpu` and these words: the exit status. Raises nothing."""
@@ -71,7 +83,9 @@ class Answering:
                 raise PlatformError(Code.UNAVAILABLE, "Too much is asked at once; ask again")
             self._asking[user_id] += 1
             try:
-                await self._in_turn(user_id, question, say)
+                rest = await self._in_turn(user_id, question, say)
+                if rest is not None:
+                    await rest()
             finally:
                 self._asking[user_id] -= 1
         except Exception as error:
@@ -80,8 +94,8 @@ class Answering:
             return STATUS[known.code]
         return 0
 
-    async def _in_turn(self, user_id: int, question: Question, say: Say) -> None:
-        given_back: Sequence[Lease] = ()
+    async def _in_turn(self, user_id: int, question: Question, say: Say) -> Rest | None:
+        """Answer when it is her turn: what is left to wait for, while others of her questions have theirs."""
         async with self._turns.setdefault(user_id, asyncio.Lock()):
             match question:
                 case Help():
@@ -90,21 +104,27 @@ class Answering:
                     await self._status(user_id, question.as_json, say)
                 case History():
                     await self._history(user_id, question.as_json, say)
+                case Request(wait=True):
+                    return await self._line_up(user_id, question, say)
                 case Request():
                     await self._request(user_id, question, say)
                 case Extend():
                     await self._extend(user_id, question, say)
                 case Release():
-                    given_back = await self._release(user_id, question, say)
-        if given_back:
-            await self._freed({lease.id for lease in given_back})
+                    return await self._release(user_id, question, say)
+        return None
 
     async def _status(self, user_id: int, as_json: bool, say: Say) -> None:
         now = await self._timekeeper.now()
-        user, held, devices = await self._desk.ask(
-            lambda store: (store.person(user_id), store.held_leases(), store.devices())
+        user, held, requests, devices = await self._desk.ask(
+            lambda store: (
+                store.person(user_id),
+                store.held_leases(),
+                store.requests_of(user_id, now),
+                store.devices(),
+            )
         )
-        records = telling.status(user_id, held, devices, now)
+        records = telling.status(user_id, held, requests, devices, now)
         say(telling.as_json(records) if as_json else telling.status_in_words(user.name, records), False)
 
     async def _history(self, user_id: int, as_json: bool, say: Say) -> None:
@@ -118,10 +138,69 @@ class Answering:
 
     async def _request(self, user_id: int, question: Request, say: Say) -> None:
         now = await self._changing(user_id)
-        request = DeviceRequest(question.count)
-        lease, devices = await self._desk.ask(
-            lambda store: (store.request(user_id, request, question.length, now), store.devices())
+        request = DeviceRequest(question.count, model=question.model)
+        lease = await self._desk.ask(lambda store: store.request(user_id, request, question.length, now))
+        await self._tell_grant(user_id, lease, say)
+
+    async def _line_up(self, user_id: int, question: Request, say: Say) -> Rest | None:
+        now = await self._changing(user_id)
+        request = DeviceRequest(question.count, model=question.model)
+        asked = asyncio.ensure_future(
+            self._desk.ask(lambda store: store.line_up(user_id, request, question.length, now))
         )
+        try:
+            outcome = await asyncio.shield(asked)
+        except asyncio.CancelledError:
+            # It is being written down all the same.
+            await self._finish(self._leave(user_id, asked))
+            raise
+        if isinstance(outcome, Lease):
+            await self._tell_grant(user_id, outcome, say)
+            return None
+        return partial(self._wait, user_id, outcome, say)
+
+    async def _wait(self, user_id: int, standing: Standing, say: Say) -> None:
+        """Wait until a request is granted, telling its place; who hangs up waits no more."""
+        outcome: Lease | Standing | None = standing
+        told: Standing | None = None
+        try:
+            while isinstance(outcome, Standing):
+                if told is None or telling.is_news(told, outcome):
+                    say(telling.place(outcome), True)
+                    told = outcome
+                await asyncio.sleep(WAIT_LOOK_EVERY)
+                outcome = await self._outlook(user_id, standing.request_id)
+        except asyncio.CancelledError:
+            # A gateway that ends keeps the queue as it is.
+            if not self._closing:
+                await self._finish(self._step_out(user_id, standing.request_id))
+            raise
+        if outcome is None:
+            raise PlatformError(Code.CONFLICT, f"Request {standing.request_id} was withdrawn")
+        await self._tell_grant(user_id, outcome, say)
+
+    async def _outlook(self, user_id: int, request_id: int) -> Lease | Standing | None:
+        now = await self._timekeeper.now()
+        return await self._desk.ask(lambda store: store.outlook(user_id, request_id, now))
+
+    async def _leave(self, user_id: int, asked: Awaitable[Lease | Standing]) -> None:
+        outcome = await asked
+        if isinstance(outcome, Standing):
+            await self._step_out(user_id, outcome.request_id)
+
+    async def _finish(self, work: Coroutine[None, None, None]) -> None:
+        """Wait for work that goes on even if this wait is cancelled: a session ends, then its connection."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._leaving.add(task)
+        task.add_done_callback(self._leaving.discard)
+        await asyncio.shield(task)
+
+    async def _step_out(self, user_id: int, request_id: int) -> None:
+        now = await self._timekeeper.now()
+        await self._desk.ask(lambda store: store.step_out(user_id, request_id, now))
+
+    async def _tell_grant(self, user_id: int, lease: Lease, say: Say) -> None:
+        devices = await self._desk.ask(lambda store: store.devices())
         say(telling.granted(lease, devices, user_id in self._running()), False)
 
     async def _extend(self, user_id: int, question: Extend, say: Say) -> None:
@@ -130,15 +209,15 @@ class Answering:
         for lease, before in moved:
             say(telling.extended(lease, before), False)
 
-    async def _release(self, user_id: int, question: Release, say: Say) -> Sequence[Lease]:
+    async def _release(self, user_id: int, question: Release, say: Say) -> Rest:
         now = await self._changing(user_id)
-        leases, devices = await self._desk.ask(
+        given, devices = await self._desk.ask(
             lambda store: (store.give_back(user_id, question.lease, now), store.devices())
         )
-        shown = user_id in self._running() and any(lease.shown for lease in leases)
+        shown = user_id in self._running() and any(lease.shown for lease in given.leases)
         # Before they are free: whoever asked from inside ends with her container.
-        say(telling.given_back(leases, devices, shown), False)
-        return leases
+        say(telling.given_back(given.leases, given.requests, devices, shown), False)
+        return partial(self._freed, {lease.id for lease in given.leases})
 
     async def _freed(self, leases: set[int]) -> None:
         """Return when these leases' devices are free, or after FREED_WITHIN."""

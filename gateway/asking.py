@@ -22,6 +22,7 @@ MOST_GPUS = 1024
 _LINE = re.compile(rb"gpu(?:[ \t]+[A-Za-z0-9_.,:/=+@%-]+)*[ \t]*")
 _COUNT = re.compile(r"[1-9][0-9]{0,3}")
 _LEASE = re.compile(r"[1-9][0-9]{0,17}")
+_LONGEST_MODEL = 100
 
 
 @dataclass(frozen=True)
@@ -40,10 +41,15 @@ class History:
 
 @dataclass(frozen=True)
 class Request:
-    """`count` GPUs, for `length` or as long as I may."""
+    """`count` GPUs, for `length` or as long as I may; `model` is part of their model's name.
+
+    `wait`: in the queue, when they cannot be granted now.
+    """
 
     count: int
     length: timedelta | None = None
+    model: str | None = None
+    wait: bool = False
 
 
 @dataclass(frozen=True)
@@ -56,7 +62,7 @@ class Extend:
 
 @dataclass(frozen=True)
 class Release:
-    """Give back `lease`, or all that I hold."""
+    """Give back `lease`, or all that I hold; withdraw the request with this number, or all of mine."""
 
     lease: int | None = None
 
@@ -75,10 +81,10 @@ Usage: gpu COMMAND
 
 Your GPUs on this machine, from inside your workspace or as `ssh GATEWAY gpu COMMAND`.
 
-  gpu status [--json]                     what you hold, and who has the rest
-  gpu request N [--for 8h]                ask for N GPUs
+  gpu status [--json]                     what you hold and wait for, and who has the rest
+  gpu request N [--for 8h] [--wait]       ask for N GPUs
   gpu extend [LEASE] [--for 2h]           keep them longer
-  gpu release [LEASE]                     give them back
+  gpu release [LEASE]                     give them back, or wait no more
   gpu history [--json]                    what you held in the last 30 days
 
 Example:
@@ -88,20 +94,22 @@ HELP: Mapping[str, str] = {
     "status": """\
 Usage: gpu status [--json]
 
-The leases that you hold, and each GPU of the machine: free, held by whom until when, or out of order.
-With --json one array: an object of the kind "lease" for each lease, one of the kind "gpu" for each GPU.
+The leases that you hold, your places in the queue and the reasons for them, and each GPU of the machine:
+free, held by whom until when, or out of order. With --json one array of objects, whose "kind" is "lease",
+"request" or "gpu".
 
 Example:
   gpu status --json
 """,
     "request": """\
-Usage: gpu request N [--for DURATION]
+Usage: gpu request N [--for DURATION] [--model TEXT] [--wait]
 
 Ask for N GPUs at once, for as long as your quota `lease` allows or for DURATION, such as 30m, 8h or 2d.
-They are granted now or not at all: the exit status is 75 when there are too few.
+With --model only GPUs whose model has TEXT in its name. The exit status is 75 when there are too few now;
+with --wait you wait in the queue, and see your place, until they are granted or you press ^C.
 
 Example:
-  gpu request 2 --for 8h
+  gpu request 2 --for 8h --wait
 """,
     "extend": """\
 Usage: gpu extend [LEASE] [--for DURATION]
@@ -113,10 +121,11 @@ Example:
   gpu extend 17 --for 2h
 """,
     "release": """\
-Usage: gpu release [LEASE]
+Usage: gpu release [LEASE|REQUEST]
 
-Give back one lease, or all that you hold. A container that shows its GPUs is stopped for that, with
-everything that runs in it; your files stay, and your next login starts one without these GPUs.
+Give back one lease or withdraw one request, or all that you hold and wait for. A container that shows the
+GPUs is stopped for that, with everything that runs in it; your files stay, and your next login starts one
+without these GPUs.
 
 Example:
   gpu release 17
@@ -160,14 +169,18 @@ def parse(words: Sequence[str]) -> Question:
     _at_most(name, others, 1)
     length = parse_duration(options["--for"]) if "--for" in options else None
     if name == "request":
-        return Request(_count(others), length)
+        return Request(_count(others), length, _model(options), "--wait" in options)
     lease = _lease(others[0]) if others else None
     return Extend(lease, length) if name == "extend" else Release(lease)
 
 
-_FLAGS: Mapping[str, frozenset[str]] = {"status": frozenset({"--json"}), "history": frozenset({"--json"})}
+_FLAGS: Mapping[str, frozenset[str]] = {
+    "status": frozenset({"--json"}),
+    "history": frozenset({"--json"}),
+    "request": frozenset({"--wait"}),
+}
 _VALUES: Mapping[str, frozenset[str]] = {
-    "request": frozenset({"--for"}),
+    "request": frozenset({"--for", "--model"}),
     "extend": frozenset({"--for"}),
 }
 
@@ -212,6 +225,13 @@ def _lease(word: str) -> int:
     if not _LEASE.fullmatch(word):
         raise _invalid(f"{word!r} is not the number of a lease; see: gpu status")
     return int(word)
+
+
+def _model(options: Mapping[str, str]) -> str | None:
+    model = options.get("--model")
+    if model is not None and (len(model) > _LONGEST_MODEL or not model.isprintable()):
+        raise _invalid(f"A model has at most {_LONGEST_MODEL} printable characters")
+    return model
 
 
 def _invalid(sentence: str) -> PlatformError:

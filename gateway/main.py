@@ -113,6 +113,7 @@ async def _run(config: Config, parts: Parts, listener: socket.socket, count: int
             note("ready", listen=str(where_of(listener)), workers=count, fingerprints=keys.fingerprints())
             await stop.wait()
             note("stopping")
+            parts.answering.close()
             raise _Stopped
     except BaseExceptionGroup as ended:
         _end_with(ended)

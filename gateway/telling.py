@@ -13,31 +13,47 @@ from typing import Any
 
 from gateway import usage
 from gateway.devices import Device
-from gateway.leases import Lease
+from gateway.leases import Lease, State
+from gateway.standing import Standing
 from gateway.tables import printable, table
 from gateway.units import format_duration, format_instant, format_size, iso
+from gateway.waiting import Request
 
 Record = Mapping[str, Any]
 
+_MOVED = timedelta(minutes=10)
 
-def status(user_id: int, leases: Sequence[Lease], devices: Sequence[Device], now: datetime) -> list[Record]:
-    """What she holds, the kind "lease", and each GPU of the machine, the kind "gpu".
 
-    `leases` are all that hold devices.
+def status(
+    user_id: int,
+    leases: Sequence[Lease],
+    requests: Sequence[tuple[Request, Standing]],
+    devices: Sequence[Device],
+    now: datetime,
+) -> list[Record]:
+    """What she holds, the kind "lease", what she waits for, "request", and each GPU of the machine, "gpu".
+
+    `leases` are all that hold devices, `requests` hers alone.
     """
     holders = {id_: lease for lease in leases for id_ in lease.devices}
     mine = [_lease(lease, devices, now) for lease in leases if lease.user_id == user_id]
-    return [*mine, *(_gpu(device, holders.get(device.id)) for device in devices)]
+    return [
+        *mine,
+        *(_request(*each) for each in requests),
+        *(_gpu(device, holders.get(device.id)) for device in devices),
+    ]
 
 
 def status_in_words(user: str, records: Sequence[Record]) -> str:
-    """The same as two tables."""
+    """The same as two tables, with a line for each reason to wait between them."""
     mine = [record for record in records if record["kind"] == "lease"]
     gpus = [record for record in records if record["kind"] == "gpu"]
     free = sum(record["state"] == "free" for record in gpus)
     lines = ["You hold no GPU; ask for one with: gpu request 1"]
     if mine:
         lines = table(("LEASE", "GPUS", "STATE", "UNTIL", "LEFT"), [_shown(record) for record in mine])
+    for record in records:
+        lines += _waiting(record) if record["kind"] == "request" else []
     lines += ["", f"The machine has {_count(len(gpus))}, {free} free."]
     titles = ("GPU", "MODEL", "MEMORY", "STATE", "HELD BY", "UNTIL", "REASON")
     lines += table(titles, [_machine(record, user) for record in gpus])
@@ -101,12 +117,28 @@ def extended(lease: Lease, before: datetime) -> str:
     return _text([f"Lease {lease.id} ends {ends}, not {ended}."])
 
 
-def given_back(leases: Sequence[Lease], devices: Sequence[Device], shown: bool) -> str:
-    """What is given back. `shown`: her container may show it."""
+def given_back(
+    leases: Sequence[Lease], requests: Sequence[int], devices: Sequence[Device], shown: bool
+) -> str:
+    """What she holds, and waits for, no more. `shown`: her container may show it."""
     lines = [f"Lease {lease.id} is given back: {_names(lease, devices)}." for lease in leases]
+    lines += [f"Request {id_} is withdrawn." for id_ in requests]
     if shown:
         lines.append("Your container is stopped for that; log in again for one without.")
     return _text(lines)
+
+
+def place(standing: Standing) -> str:
+    """Where her request stands, for somebody who watches."""
+    what = f"Request {standing.request_id} is number {standing.place} in the queue; {_begins(standing.start)}"
+    return _text([line("; ".join((what, *standing.reasons)))])
+
+
+def is_news(told: Standing, standing: Standing) -> bool:
+    """Whether a place is worth another line."""
+    if told.place != standing.place or (told.start is None) != (standing.start is None):
+        return True
+    return told.start is not None and standing.start is not None and abs(told.start - standing.start) > _MOVED
 
 
 def line(text: str) -> str:
@@ -128,6 +160,41 @@ def _lease(lease: Lease, devices: Sequence[Device], now: datetime) -> dict[str, 
         "remaining": max(0, int((lease.expires_at - now).total_seconds())) if lease.live else 0,
         "reason": lease.reason,
     }
+
+
+def _request(request: Request, standing: Standing) -> dict[str, Any]:
+    return {
+        "kind": "request",
+        "id": request.id,
+        "user": request.user,
+        "gpus": request.count,
+        "state": State.QUEUED.value,
+        "asked_at": iso(request.asked_at),
+        "length": int(request.length.total_seconds()),
+        "model": request.model,
+        "place": standing.place,
+        "begins_at": None if standing.start is None else iso(standing.start),
+        "terms": list(standing.terms),
+        "reasons": list(standing.reasons),
+    }
+
+
+def _waiting(record: Record) -> list[str]:
+    length = format_duration(timedelta(seconds=record["length"]))
+    begins = None if record["begins_at"] is None else datetime.fromisoformat(record["begins_at"])
+    place = f"number {record['place']} in the queue; {_begins(begins)}"
+    first = f"Request {record['id']}: {_count(record['gpus'])} for {length}, {place}."
+    return [
+        first,
+        *(f"  {line(term)}" for term in record["terms"]),
+        *(f"  waits: {line(why)}" for why in record["reasons"]),
+    ]
+
+
+def _begins(start: datetime | None) -> str:
+    if start is None:
+        return "nothing that is known would let it begin"
+    return f"it may begin {format_instant(start)}"
 
 
 def _gpu(device: Device, lease: Lease | None) -> dict[str, Any]:

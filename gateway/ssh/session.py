@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 STDERR = asyncssh.EXTENDED_DATA_STDERR
 SFTP = b"sftp"
+INTERRUPT = b"\x03"
 LONGEST_GREETING = 4096
 """Bytes that the runner takes."""
 
@@ -53,6 +54,8 @@ class Session(asyncssh.SSHServerSession[bytes]):
         self._early: list[bytes] = []
         self._early_end = False
         self._reason: str | None = None
+        self._asking = False
+        self._interrupted = False
         self._task: asyncio.Task[None] | None = None
 
     def connection_made(self, chan: asyncssh.SSHServerChannel[bytes]) -> None:
@@ -117,6 +120,9 @@ class Session(asyncssh.SSHServerSession[bytes]):
         """Input; until the program runs it waits here, and the client is held back."""
         if self._input is not None:
             self._input.feed(data)
+        elif self._asking:
+            if INTERRUPT in data:
+                self._interrupt()
         else:
             self._early.append(data)
             self._channel.pause_reading()
@@ -155,6 +161,13 @@ class Session(asyncssh.SSHServerSession[bytes]):
         if self._notices is not None:
             self._notices.show(words.notice(text))
 
+    def _interrupt(self) -> None:
+        """A terminal's ^C, which no terminal turns into a signal here, leaves a question that still waits."""
+        self._asking = False
+        self._interrupted = True
+        if self._task is not None:
+            self._task.cancel()
+
     def end(self, reason: str) -> None:
         """The platform ends this session; the person reads why."""
         self._reason = reason
@@ -165,7 +178,9 @@ class Session(asyncssh.SSHServerSession[bytes]):
         try:
             await self._serve()
         except asyncio.CancelledError:
-            if self._reason is None:
+            if self._interrupted:
+                self._exit(Exit(words.INTERRUPTED))
+            if self._interrupted or self._reason is None:
                 return
             self.say(self._reason)
             self._exit(Exit(words.ENDED))
@@ -179,6 +194,9 @@ class Session(asyncssh.SSHServerSession[bytes]):
     async def _serve(self) -> None:
         asked = words_of(self._channel.command) if self._kind is Kind.EXEC else None
         if asked is not None:
+            self._asking = self._pty is not None
+            if self._asking:
+                self._channel.resume_reading()
             self._exit(Exit(await answered(self._connection.entry, self.id, self._channel, asked, self._pty)))
             return
         runner = await self._connection.entry.runner(self.say)

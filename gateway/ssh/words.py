@@ -9,6 +9,8 @@ import asyncssh
 
 from gateway.errors import Code, PlatformError
 
+INTERRUPTED = 130
+"""The status that a shell gives to a program which ^C ended."""
 ENDED = 255
 """The status of a session that the platform ended, as ssh itself uses it for a lost connection."""
 

@@ -122,9 +122,7 @@ def test_when_nothing_is_free_it_says_who_holds_what_until_when(
     lab: House, dora: Person, emil: Person
 ) -> None:
     """The exit status is 75: it would succeed later."""
-    lab.admin("quota", "set", emil.name, "gpus=4")
-    lab.admin("allocate", emil.name, "--gpus", "4", "--for", "1h")
-    until = leases(lab, emil)[0]["expires_at"]
+    until = full(lab, emil)["expires_at"]
     done = dora.ssh("gpu request 1")
     assert (done.returncode, done.stdout) == (75, b"")
     sentence = done.stderr.decode()
@@ -158,6 +156,12 @@ def test_bad_words_are_one_sentence_and_change_nothing(lab: House, dora: Person,
         ("request 1 --for 1h --for=2h", 2),
         ("request 1 --for 25h", 1),
         ("request 1 --user root", 2),
+        ("request 1 --wait=1", 2),
+        ("request 2 --wait", 1),
+        ("request 1 --for 25h --wait", 1),
+        ("request 1 --model", 2),
+        ("request 1 --model Nothing", 1),
+        ("request 1 --model Nothing --wait", 1),
         ("request 2", 1),
         ("status now", 2),
         ("status --for 1h", 2),
@@ -204,6 +208,76 @@ def test_a_terminal_gets_its_line_ends_and_a_shell_its_own_words(lab: House, dor
     assert dora.ssh("gpu() { echo mine; }; gpu status").stdout == b"mine\n"
     assert dora.ssh("echo gpu status").stdout == b"gpu status\n"
     assert dora.ssh("gpu status >/dev/null && echo $?").stdout == b"0\n"
+
+
+def full(lab: House, person: Person) -> dict[str, Any]:
+    """She holds every GPU, and nobody else can have one."""
+    lab.admin("quota", "set", person.name, "gpus=4")
+    lab.admin("allocate", person.name, "--gpus", "4", "--for", "1h")
+    return leases(lab, person)[0]
+
+
+def queue(lab: House) -> list[str]:
+    """Who waits, in the order of the queue."""
+    return [lease["user"] for lease in lab.listed("leases") if lease["state"] == "queued"]
+
+
+def test_who_waits_sees_her_place_until_it_is_granted(lab: House, dora: Person, emil: Person) -> None:
+    """Over ssh: her place on stderr, the grant on stdout; the status says where she stands and why."""
+    lease = full(lab, emil)
+    with dora.start("gpu request 1 --for 30m --wait --model H100") as waiting:
+        assert waiting.stderr is not None
+        line = waiting.stderr.readline().decode()
+        assert " is number 1 in the queue; it may begin " in line
+        assert f"{emil.name} holds" in line
+        shown = dora.ssh("gpu status").stdout.decode()
+        assert "1 GPU for 30m, number 1 in the queue" in shown
+        assert "  waits: " in shown
+        (mine,) = (
+            each for each in json.loads(dora.ssh("gpu status --json").stdout) if each["kind"] == "request"
+        )
+        assert (mine["state"], mine["place"], mine["model"]) == ("queued", 1, "H100")
+        lab.admin("release", str(lease["id"]))
+        out, error = waiting.communicate(timeout=60)
+    assert waiting.returncode == 0
+    assert all(line.startswith(b"Request ") for line in error.splitlines())
+    assert out.startswith(b"Lease ")
+    assert len(leases(lab, dora)) == 1
+
+
+@pytest.mark.parametrize(
+    "how", ["hangs up", "presses ^C", "is interrupted inside", "withdraws it", "is ended"]
+)
+def test_who_leaves_waits_no_more(lab: House, dora: Person, emil: Person, how: str) -> None:
+    """Whatever ends the wait, the place is given up with it, and nothing is granted later."""
+    full(lab, emil)
+    line, options = "gpu request 1 --wait", ["-tt"] if how == "presses ^C" else []
+    if how == "is interrupted inside":
+        line = f"sh -c {shlex.quote('gpu request 1 --wait & sleep 0; echo $! >~/pid; wait $!; echo $? >&2')}"
+    with dora.start(line, options=options) as waiting:
+        wait_for(lambda: queue(lab) == [dora.name], "her place in the queue")
+        if how == "hangs up":
+            waiting.kill()
+        elif how == "presses ^C":
+            assert waiting.stdin is not None
+            waiting.stdin.write(b"\x03")
+            waiting.stdin.flush()
+        elif how == "is interrupted inside":
+            assert dora.ssh("kill -TERM $(cat ~/pid)").returncode == 0
+        elif how == "withdraws it":
+            assert b" is withdrawn." in dora.ssh("gpu release").stdout
+        else:
+            lab.admin("release", dora.name)
+        out, error = waiting.communicate(timeout=60)
+    wait_for(lambda: queue(lab) == [], f"an empty queue after {waiting.returncode}, {out!r}, {error!r}")
+    assert leases(lab, dora) == []
+    if how == "presses ^C":
+        assert waiting.returncode == 130
+    elif how == "is interrupted inside":
+        assert error.endswith(b"143\n")
+    elif how != "hangs up":
+        assert (waiting.returncode, out) == (1, b"")
+        assert error.endswith(b" was withdrawn\n")
 
 
 _CLAIMS = r"""

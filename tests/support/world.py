@@ -177,7 +177,7 @@ class World:
         self.timekeeper = Timekeeper(self.desk, self.clock)
         self.granting = Granting(self.desk, self.broker, self.timekeeper)
         self.settling = Settling(self.desk, self.broker, self.backend, self.timekeeper)
-        self.answer = Answering(self.desk, self.timekeeper, self.broker.running).answer
+        self.answering = Answering(self.desk, self.timekeeper, self.broker.running)
         self.rationing = Rationing(self.desk, self.broker, self.folders, lambda: self.time)
         self.broker.announce = lambda user_id, text: self.announced.append((user_id, text))
         self.broker.end_sessions = lambda user_id, reason: self.told.append((user_id, reason))

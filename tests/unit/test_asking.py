@@ -76,6 +76,8 @@ def test_a_real_shell_finds_the_same_words() -> None:
         ("request 1", Request(1)),
         ("request 1024 --for 7d", Request(1024, timedelta(days=7))),
         ("request --for=30m 2", Request(2, timedelta(minutes=30))),
+        ("request 1 --wait", Request(1, wait=True)),
+        ("request 2 --wait --model H100 --for 8h", Request(2, timedelta(hours=8), "H100", wait=True)),
         ("extend", Extend()),
         ("extend 17", Extend(17)),
         ("extend 17 --for 2h", Extend(17, timedelta(hours=2))),

@@ -17,7 +17,7 @@ from tests.support.stores import NOW
 
 TEXT = (ROOT / "docs" / "gpu.md").read_text()
 BLOCKS = re.findall(r"```sh\n(.*?)```", TEXT, re.DOTALL)
-CALLS = sorted({call.strip() for block in BLOCKS for call in re.findall(r"\bgpu [a-z][^#|;\n]*", block)})
+CALLS = sorted({call.strip() for block in BLOCKS for call in re.findall(r"\bgpu [a-z][^#|;&\n]*", block)})
 
 
 @pytest.mark.parametrize("call", CALLS)
@@ -55,7 +55,7 @@ def test_the_table_is_what_is_printed() -> None:
         Lease(16, 2, "bob", ("GPU-0",), State.ACTIVE, now, now + timedelta(hours=12, minutes=11)),
         Lease(17, 1, "alice", ("GPU-2",), State.ACTIVE, now, now + parse_duration("461m")),
     ]
-    assert telling.status_in_words("alice", telling.status(1, leases, devices, now)) == shown[1]
+    assert telling.status_in_words("alice", telling.status(1, leases, [], devices, now)) == shown[1]
 
 
 def test_the_exit_statuses_are_those_that_there_are() -> None:
