@@ -16,6 +16,9 @@ from gateway.journal import note
 from gateway.nvml import Look, NvmlProbe
 from gateway.occupants import Crowd
 from gateway.wiring import Parts, now
+from gateway.workspaces import Container
+
+_SHOWN = "its last holder's container still shows it"
 
 
 class Inventory:
@@ -36,12 +39,21 @@ class Inventory:
             reason = error.message.partition(";")[0].partition(":")[0]
             _tell(await self._desk.ask(lambda store: store.lose_devices(reason, now())))
             raise
-        crowd = await self._crowd(occupations, asked)
+        left = await self._desk.ask(lambda store: store.leftovers())
+        containers = await self._containers() if left or _pids(occupations) else ()
+        crowd = None if containers is None else await self._crowd(occupations, containers, asked)
         describe = None if crowd is None else crowd.describe
-        free = [each for each in occupations if each.id not in held]
+        shown = {gpu for each in containers or () if each.running for gpu in each.gpus}
+        use = {each.id: health.dirty(each, describe) for each in occupations if each.id not in held}
+        for id_ in left:
+            # Where the engine does not say, the store believes that it is shown.
+            if containers is None:
+                use.pop(id_, None)
+            elif use.get(id_) is None:
+                use[id_] = _SHOWN if id_ in shown else None
         told = replace(
             seen.told,
-            use={each.id: health.dirty(each, describe) for each in free},
+            use=use,
             unmanaged={} if crowd is None else {each.id: crowd.unmanaged(each) for each in occupations},
         )
         ours = managed(seen.devices, self._parts.config.manage)
@@ -57,19 +69,25 @@ class Inventory:
         leases = await self._desk.ask(lambda store: store.held_leases())
         return {device for lease in leases for device in lease.devices}
 
-    async def _crowd(self, occupations: Sequence[Occupation], asked: float) -> Crowd | None:
-        """Who the processes are; None when the engine does not say whose containers are whose."""
-        pids = [process.pid for each in occupations for process in each.processes]
-        if not pids:
-            return Crowd({}, {})
-        programs = await asyncio.to_thread(procfs.programs, pids, asked)
+    async def _containers(self) -> Sequence[Container] | None:
+        """Our containers; None when the engine does not say."""
         try:
-            containers = await self._parts.backend.list()
+            return await self._parts.backend.list()
         except PlatformError:
             return None
+
+    async def _crowd(
+        self, occupations: Sequence[Occupation], containers: Sequence[Container], asked: float
+    ) -> Crowd:
+        """Who the processes on these GPUs are."""
+        programs = await asyncio.to_thread(procfs.programs, _pids(occupations), asked)
         names = {user.id: user.name for user in await self._desk.ask(lambda store: store.users())}
         users = {each.container_id: names.get(each.workspace_id, "a removed user") for each in containers}
         return Crowd(programs, users)
+
+
+def _pids(occupations: Sequence[Occupation]) -> list[int]:
+    return [process.pid for each in occupations for process in each.processes]
 
 
 def _tell(changed: Iterable[Device]) -> None:

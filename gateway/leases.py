@@ -19,6 +19,7 @@ from enum import Enum
 
 from gateway.devices import Device, DeviceRequest
 from gateway.errors import Code, PlatformError
+from gateway.losses import Loss
 from gateway.units import format_instant
 
 
@@ -77,7 +78,8 @@ class Lease:
 
     `shown` is True once a container showed them; `told_at` is when its holder was last told of it. A
     `preemptible` one counts against no quota; since `noticed_at` it ends for somebody who waits. `reason`
-    says why it is over; `problem` says what an operator has to look at.
+    says why it is over; `problem` says what an operator has to look at; `losses` are devices that
+    failed under it.
     """
 
     id: int
@@ -90,6 +92,7 @@ class Lease:
     released_at: datetime | None = None
     reason: str | None = None
     problem: str | None = None
+    losses: tuple[Loss, ...] = ()
     shown: bool = False
     told_at: datetime | None = None
     preemptible: bool = False

@@ -67,6 +67,7 @@ class Overseer:
             group.create_task(self._every(LEASES_EVERY, self._parts.settling.settle_leases))
             group.create_task(self._every(LEASES_EVERY, self._parts.granting.attend))
             group.create_task(self._every(INVENTORY_EVERY, self._inventory.look_at_gpus))
+            group.create_task(self._every(LEASES_EVERY, self._parts.replacing.replace_lost))
             group.create_task(self._alarms.run())
             group.create_task(self._every(LIMITS_EVERY, self._parts.limiting.limit_all))
             group.create_task(self._every(LIMITS_EVERY, self._parts.rationing.look))

@@ -65,7 +65,8 @@ def strays(containers: Iterable[Container], users: set[int], leases: Iterable[Le
     """What must not run: containers of nobody, and containers that show a device their user does not hold."""
     held: dict[int, set[str]] = {}
     for lease in leases:
-        held.setdefault(lease.user_id, set()).update(lease.devices)
+        # What was replaced under it is granted to nobody as long as her container shows it.
+        held.setdefault(lease.user_id, set()).update(lease.devices, (loss.device for loss in lease.losses))
     actions: list[Stop | Forget] = []
     for container in containers:
         if container.workspace_id not in users:

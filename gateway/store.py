@@ -19,6 +19,7 @@ from gateway.health import Told
 from gateway.holders import HolderStore
 from gateway.keys import PublicKey
 from gateway.leases import Lease
+from gateway.losses import Change
 from gateway.notices import Farewell
 from gateway.standing import Standing
 from gateway.users import Account, User
@@ -156,6 +157,12 @@ class BrokerStore(HolderStore, Protocol):
 
     def note_xid(self, device_id: str, number: int, era: str, now: datetime) -> bool:
         """Record an Xid; one of the hardware's quarantines the device. Whether its state changed."""
+
+    def replace_lost(self, now: datetime) -> list[Change]:
+        """Move live leases from devices that fail to free ones of the same kind: what changed."""
+
+    def leftovers(self) -> dict[str, int]:
+        """Devices that were replaced and may still be shown, with the ids of their last holders."""
 
     def quarantine_busy(self, device_id: str, reason: str, now: datetime) -> None:
         """Take out of use a device that nobody holds any more and that something still uses."""

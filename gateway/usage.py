@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 
 from gateway.errors import Code, PlatformError
 from gateway.leases import Lease
+from gateway.losses import lost_seconds
 from gateway.quotas import Allowance
 from gateway.units import format_duration
 
@@ -27,9 +28,13 @@ class Held:
 
 
 def gpu_seconds(lease: Lease, since: datetime, now: datetime) -> int:
-    """GPU-seconds that a lease held from `since` to `now`; never negative, whatever the clock did."""
+    """GPU-seconds that a lease held from `since` to `now`, but for those in which its GPUs were lost.
+
+    Never negative, whatever the clock did.
+    """
     begin, end = max(lease.granted_at, since), min(lease.released_at or now, now)
-    return max(0, int((end - begin).total_seconds())) * len(lease.devices)
+    whole = max(0, int((end - begin).total_seconds())) * len(lease.devices)
+    return max(0, whole - lost_seconds(lease.losses, begin, end))
 
 
 def to_come(lease: Lease, now: datetime) -> int:

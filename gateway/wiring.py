@@ -28,6 +28,7 @@ from gateway.parting import Parting
 from gateway.ports import RunnerLink
 from gateway.questions import Say
 from gateway.rationing import Rationing
+from gateway.replacing import Replacing
 from gateway.runner.bundle import COMMAND, write_bundle, write_gpu
 from gateway.runner.hatch import Doorway
 from gateway.settling import Settling
@@ -71,6 +72,7 @@ class Parts:
         self.parting = Parting(self.broker, config.checkpoint, now)
         self.settling.clean = Hygiene(self.desk, NvmlProbe().occupations, now, time.monotonic).clean
         self.granting = Granting(self.desk, self.broker, timekeeper)
+        self.replacing = Replacing(self.desk, self.broker, timekeeper)
         self.custody = Custody(self.desk, self.broker, self.backend, self.folders, timekeeper)
         self.rationing = Rationing(self.desk, self.broker, self.folders, now)
         self.limiting = Limiting(self.desk, self.backend, self.rationing)

@@ -19,6 +19,7 @@ _COUNTING = (
     ("lease", ("granted_at", "expires_at"), "released_at is null and granted_at is not null"),
     ("lease", ("told_at",), "released_at is null and told_at is not null"),
     ("lease", ("noticed_at",), "released_at is null and noticed_at is not null"),
+    ("loss", ("lost_at",), "ended_at is null"),
     ("user", ("removed_at",), "removed_at is not null and purged_at is null"),
     ("removed_workspace", ("removed_at",), "purged_at is null"),
 )

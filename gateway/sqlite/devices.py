@@ -20,6 +20,7 @@ from gateway.sqlite.rows import Base, Facts
 
 _ACTOR = "gateway"
 _XID = "gpu xid"
+_SHOWN = "its last holder's container may still show it"
 _NOTHING = Told()
 
 
@@ -39,15 +40,18 @@ class Devices(Base):
         with self._db.write():
             known = {device.id: device for device in self.devices()}
             seen = {device.id: device for device in devices}
-            taken = self._held_ids()
+            taken, left = self._held_ids(), {row["device_id"] for row in self._leftovers()}
             for id_ in [*seen, *(id_ for id_ in known if id_ not in seen)]:
                 before = known.get(id_)
                 signs = told.signs.get(id_, Signs())
                 if id_ not in seen and before is not None:
                     signs = Signs(error=told.silent.get(before.index))
                 device = health.judge(before, seen.get(id_), signs, told.era)
-                if id_ in told.use and id_ not in taken:
-                    device = health.used(device, told.use[id_], told.era)
+                use = told.use.get(id_, _SHOWN if id_ in left else None)
+                if (id_ in told.use or id_ in left) and id_ not in taken:
+                    device = health.used(device, use, told.era)
+                    if use is None and id_ in left:
+                        self._db.change("update loss set gone = 1 where device_id = ?", id_)
                 if id_ in told.unmanaged:
                     device = replace(device, unmanaged=told.unmanaged[id_])
                 if device != before:
@@ -121,7 +125,8 @@ class Devices(Base):
             before: Facts = {"drained": device.drained}
             if ends:
                 before = {**before, "quarantine": device.problem}
-                self._write(health.lifted(device))
+                left = device_id in {row["device_id"] for row in self._leftovers()}
+                self._write(health.used(health.lifted(device), _SHOWN if left else None, ""))
             self._db.change("update device set drained = ? where id = ?", reason, device_id)
             verb = "gpu undrain" if reason is None else "gpu drain"
             self._event(now, actor, verb, device_id, before, {"drained": reason}, reason or "")
@@ -134,6 +139,13 @@ class Devices(Base):
     def _held_ids(self) -> set[str]:
         rows = self._db.rows("select device_id from lease_device where released_at is null")
         return {row["device_id"] for row in rows}
+
+    def _leftovers(self) -> list[Row]:
+        """Devices that were replaced under a lease, until they are seen in no container any more."""
+        return self._db.rows(
+            "select device_id, user_id from loss join lease on lease.id = lease_id"
+            " where ended_at is not null and gone = 0"
+        )
 
     def _put(self, device: Device, before: Device | None, now: datetime) -> None:
         self._write(device)

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from gateway import quotas, usage
 from gateway.errors import Code, PlatformError
 from gateway.leases import Change, Lease, State, after
+from gateway.losses import Loss
 from gateway.sqlite.database import Row
 from gateway.sqlite.devices import Devices
 from gateway.sqlite.quotas import Quotas
@@ -25,7 +26,9 @@ from gateway.users import User
 _LEASES = """
     select lease.*, user.name,
         (select json_group_array(device_id) from
-            (select device_id from lease_device where lease_id = lease.id order by device_id)) as devices
+            (select device_id from lease_device where lease_id = lease.id order by device_id)) as devices,
+        (select json_group_array(json_array(device_id, lost_at, ended_at)) from
+            (select * from loss where lease_id = lease.id order by id)) as losses
     from lease join user on user.id = lease.user_id
 """
 # A request that is queued, and one that was withdrawn, have no devices.
@@ -233,6 +236,10 @@ def _lease_of(row: Row) -> Lease:
         released_at=maybe_instant(row["released_at"]),
         reason=row["reason"],
         problem=row["problem"],
+        losses=tuple(
+            Loss(device, instant(since), maybe_instant(until))
+            for device, since, until in json.loads(row["losses"])
+        ),
         shown=bool(row["shown"]),
         told_at=maybe_instant(row["told_at"]),
         preemptible=bool(row["preemptible"]),

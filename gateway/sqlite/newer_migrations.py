@@ -171,3 +171,23 @@ def m021_farewells(db: Database) -> None:
             reason text not null
         ) strict"""
     )
+
+
+@migrations()
+def m020_losses(db: Database) -> None:
+    """Devices that failed under a lease, until they were back or replaced at `ended_at`.
+
+    `gone`: no container shows it any more, or it is back.
+    """
+    db.execute(
+        """
+        create table loss (
+            id integer primary key autoincrement,
+            lease_id integer not null references lease(id),
+            device_id text not null references device(id),
+            lost_at text not null,
+            ended_at text,
+            gone integer not null default 0 check (gone in (0, 1))
+        ) strict"""
+    )
+    db.execute("create index loss_of_lease on loss(lease_id)")

@@ -16,13 +16,14 @@ from gateway.sqlite.database import Database
 from gateway.sqlite.disks import Disks
 from gateway.sqlite.farewells import Farewells
 from gateway.sqlite.holders import Holders
+from gateway.sqlite.losses import Losses
 from gateway.sqlite.rows import user_of
 from gateway.sqlite.trust import TrustRows
 from gateway.users import UidRange
 from gateway.workspaces import Limits, Workspace
 
 
-class Store(Holders, Disks, ClockRow, TrustRows, Farewells):
+class Store(Losses, Holders, Disks, ClockRow, TrustRows, Farewells):
     """Everything the platform remembers. Methods are short, blocking, and whole transactions.
 
     Beside what each says, every method raises UNAVAILABLE when the database cannot answer.

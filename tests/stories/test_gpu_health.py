@@ -135,3 +135,30 @@ def test_a_gpu_is_free_again_only_when_nothing_is_left_on_it(lab: House, change:
     wait_for(lambda: not leases_of(lab, "dana"), "the released lease")
     lab.admin("allocate", "dana", "--device", MACHINE[2].uuid)
     lab.admin("user", "remove", "dana")
+
+
+def test_a_gpu_that_is_lost_under_a_lease_is_replaced_and_its_holder_is_told(
+    lab: House, change: Change
+) -> None:
+    """On her open terminal; the other GPU is there at her next login, when nothing of hers runs."""
+    erin = lab.add("erin")
+    lab.admin("allocate", "erin", "--device", MACHINE[0].uuid)
+    with erin.start("echo in; exec sleep 1000", options=("-tt",)) as terminal:
+        assert terminal.stdout is not None
+        assert terminal.stdout.readline() == b"in\r\n"
+        change(0, lost=15)
+        said = next(line for line in terminal.stdout if b"takes its place" in line).decode()
+        assert "GPU 0 of your lease" in said
+        assert "is lost: it fell off the bus (GPU is lost). GPU 1 takes its place" in said
+        (lease,) = leases_of(lab, "erin")
+        assert (lease["devices"], lease["problem"]) == ([MACHINE[1].uuid], None)
+        # Well again, it is nobody's while her container still shows it.
+        change(0)
+        kept = "its last holder's container still shows it"
+        wait_for(lambda: gpus(lab)[0]["problem"] == kept, "a GPU that is kept")
+        lab.admin("quota", "set", "erin", "gpus=2")
+        assert kept in lab.admin("allocate", "erin", "--device", MACHINE[0].uuid, status=75).stderr
+        terminal.kill()
+    new = f"UUID: {MACHINE[1].uuid}".encode()
+    wait_for(lambda: new in erin.ssh("nvidia-smi -L").stdout, "the GPU that took its place")
+    lab.admin("user", "remove", "erin")
