@@ -5,10 +5,12 @@ Owns the options that every command has and the table of statuses. Must not know
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
+from types import FrameType
 from typing import Any, NoReturn
 
 import click
@@ -54,6 +56,15 @@ _MODULES = {
 """Each command's module, which is imported when the command is named: no call needs them all."""
 
 
+class Ended(BaseException):
+    """Signal `number` wants this program to end; what it has begun is tidied up on the way out."""
+
+    def __init__(self, number: int) -> None:
+        """Raised where the program is, as KeyboardInterrupt."""
+        super().__init__(number)
+        self.number = number
+
+
 class Root(click.Group):
     """The group whose `main` ends every way that a command can end."""
 
@@ -91,9 +102,15 @@ class Root(click.Group):
             _fail(error.format_message(), error.exit_code)
         except click.Abort:
             _fail("Interrupted; nothing more was done.", 130)
+        except Ended as end:
+            _fail("Ended by a signal; nothing more was done.", 128 + end.number)
         except PlatformError as error:
             _fail(error.message, STATUS[error.code])
         sys.exit(status if isinstance(status, int) else 0)
+
+
+def _end(number: int, frame: FrameType | None) -> NoReturn:
+    raise Ended(number)
 
 
 def _fail(sentence: str, status: int) -> NoReturn:
@@ -129,4 +146,8 @@ def main() -> NoReturn:
     # A terminal that is not UTF-8 must not turn somebody's name into a failure.
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    # What would end us without a word would leave a build's programs running. `nohup` stays as it is.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, _end)
     cli.main(prog_name="gpuadmin")

@@ -26,6 +26,7 @@ _VERSION = "org.opencontainers.image.version"
 _FLAVOUR = "io.gpu-gateway.flavour"
 _MIN_DRIVER = "io.gpu-gateway.min-driver"
 _TIDY_SECONDS = 60.0
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # What programs say of a full disk: the kernel's words, and apt's before it begins.
 _FULL = (os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT), "don't have enough free space")
 _TRIAL = "exec /usr/bin/python3 -I -S -c 'import sys; sys.exit(sys.version_info < (3, 9))'"
@@ -53,8 +54,8 @@ def build(
 
     `env` is the recipe's whole environment (DOCKER_HOST, mirrors, proxies and CA bundle included); `progress`
     gets its output line by line, made printable. Raises NOT_FOUND when there is no such recipe, and
-    UNAVAILABLE with the recipe's own last line, or a full disk, when it fails. Interrupted, it takes the
-    recipe down with it.
+    UNAVAILABLE with the recipe's own last line, or a full disk, when it fails. What is raised here while it
+    runs, KeyboardInterrupt for instance, takes the recipe down.
     """
     script = recipe / "build.sh"
     if not script.is_file():
@@ -170,12 +171,13 @@ def _run(command: list[str], env: Mapping[str, str], name: str, progress: Callab
 
 
 def _end(process: subprocess.Popen[str]) -> None:
-    """End a recipe and wait while it removes what it had half made; further ^C do not keep it from that."""
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """End a recipe and wait while it removes what it had half made, which no further signal keeps it from."""
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in _ENDING}
     try:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGTERM)
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(_TIDY_SECONDS)
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

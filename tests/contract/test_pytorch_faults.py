@@ -68,8 +68,18 @@ def test_cancelled_while_installing_it_leaves_nothing(recipe: Recipe) -> None:
     assert docker("image", "inspect", recipe.ref, check=False) == "[]"
 
 
-def test_gpuadmin_hears_ctrl_c_and_records_nothing(recipe: Recipe, tmp_path: Path) -> None:
-    """The real recipe, whose index does not answer."""
+@pytest.mark.parametrize(
+    ("number", "status", "sentence"),
+    [
+        (signal.SIGINT, 130, "gpuadmin: Interrupted; nothing more was done."),
+        (signal.SIGTERM, 143, "gpuadmin: Ended by a signal; nothing more was done."),
+        (signal.SIGHUP, 129, "gpuadmin: Ended by a signal; nothing more was done."),
+    ],
+)
+def test_gpuadmin_that_is_ended_ends_its_build_and_records_nothing(
+    recipe: Recipe, tmp_path: Path, number: int, status: int, sentence: str
+) -> None:
+    """The real recipe, whose index does not answer: ^C, kill, and a terminal that is closed."""
     with closing(open_store(tmp_path / "state")) as store:
         digest = docker("image", "inspect", "-f", "{{.Id}}", recipe.base)
         store.add_image("base", "1", "cpu", recipe.base, digest, "test", NOW)
@@ -88,12 +98,13 @@ def test_gpuadmin_hears_ctrl_c_and_records_nothing(recipe: Recipe, tmp_path: Pat
             silent.settimeout(60)
             asked, _ = silent.accept()
             with asked:
-                gpuadmin.send_signal(signal.SIGINT)
+                gpuadmin.send_signal(number)
                 _, said = gpuadmin.communicate(timeout=60)
-        assert (gpuadmin.returncode, said.splitlines()[-1]) == (
-            130,
-            "gpuadmin: Interrupted; nothing more was done.",
-        )
+                # The recipe's programs are gone with it: whom they asked hears that.
+                asked.settimeout(60)
+                while asked.recv(65536):
+                    pass
+        assert (gpuadmin.returncode, said.splitlines()[-1]) == (status, sentence)
         assert [image.name for image in store.images()] == ["base"]
     assert recipe.traces() == []
 
