@@ -15,6 +15,11 @@ from typing import Protocol
 CHUNK = 32768
 """Bytes a read: one packet of the size that OpenSSH's clients accept."""
 
+STREAM = 4096
+"""Bytes a read from which on it is no typing, but a program that writes in pieces of its own size."""
+PATIENCE = 8
+"""Such reads in a row before the writer is let go on first."""
+
 
 class Channel(Protocol):
     """What a pump needs of a channel."""
@@ -42,6 +47,7 @@ class Outflow:
         self._datatype = datatype
         self._loop = asyncio.get_running_loop()
         self._reading = False
+        self._short = 0
         self.resume()
 
     def pause(self) -> None:
@@ -63,12 +69,16 @@ class Outflow:
             self.done.set_result(None)
 
     def _read(self) -> None:
-        data = self._take()
+        data = self._take(CHUNK)
         if not data:
             return
+        if STREAM <= len(data) < CHUNK:
+            data += self._rest(CHUNK - len(data))
+        else:
+            self._short = 0
         try:
             # A full piece is most often the first half of a full pipe.
-            more = self._take() if len(data) == CHUNK else b""
+            more = self._take(CHUNK) if len(data) == CHUNK else b""
             if more:
                 self._channel.writelines((data, more), self._datatype)
             else:
@@ -76,10 +86,19 @@ class Outflow:
         except OSError:
             self.stop()
 
-    def _take(self) -> bytes:
-        """At most one packet's worth; nothing when nothing is there, and at the end, which is noted."""
+    def _rest(self, most: int) -> bytes:
+        """What a writer of small pieces adds when it is let go on: on a core that it shares with this process
+        every piece wakes this process, which would send it by itself, at a packet's whole cost."""
+        self._short += 1
+        if self._short <= PATIENCE:
+            return b""
+        os.sched_yield()
+        return self._take(most)
+
+    def _take(self, most: int) -> bytes:
+        """So many bytes; nothing when nothing is there, and at the end, which is noted."""
         try:
-            data = os.read(self._fd, CHUNK)
+            data = os.read(self._fd, most)
         except BlockingIOError:
             return b""
         except OSError:

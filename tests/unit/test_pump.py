@@ -12,7 +12,7 @@ from hashlib import sha256
 import pytest
 import uvloop
 
-from gateway.ssh.pump import CHUNK, Inflow, Outflow
+from gateway.ssh.pump import CHUNK, PATIENCE, STREAM, Inflow, Outflow
 from tests.support.world import until
 
 PIPE = 64 * 1024
@@ -101,6 +101,24 @@ async def test_a_full_pipe_is_emptied_at_once(pipe: tuple[int, int], channel: Ch
     os.close(pipe[1])
     await out.done
     assert channel.data == b"x" * (PIPE - 1) + b"y" + b"z" * CHUNK
+
+
+async def test_a_writer_of_small_pieces_is_let_go_on(
+    pipe: tuple[int, int], channel: Channel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its pieces become one packet, after a few that went out by themselves; single keys never wait."""
+    monkeypatch.setattr(os, "sched_yield", lambda: os.write(pipe[1], b"y" * STREAM))
+    out = Outflow(pipe[0], channel)
+    for number in range(1, PATIENCE + 2):
+        os.write(pipe[1], b"x" * STREAM)
+        await until(lambda number=number: len(channel.written) == number)
+    assert [len(data) for data, _ in channel.written] == [STREAM] * PATIENCE + [2 * STREAM]
+    os.write(pipe[1], b"k")
+    await until(lambda: channel.data.endswith(b"k"))
+    os.write(pipe[1], b"x" * STREAM)
+    await until(lambda: len(channel.written) == PATIENCE + 3)
+    assert channel.data.endswith(b"k" + b"x" * STREAM)
+    out.stop()
 
 
 async def test_a_channel_that_takes_no_more_leaves_it_in_the_pipe(
