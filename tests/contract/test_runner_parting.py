@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 from collections.abc import AsyncIterator
 
@@ -15,6 +16,7 @@ import pytest
 from gateway.errors import PlatformError
 from gateway.runner.client import RunnerClient
 from gateway.runner.inside.hook import LOG_LIMIT
+from tests.conftest import ROOT
 from tests.support.runner_box import RunnerBox
 from tests.support.runner_places import (
     DEADLINE,
@@ -213,3 +215,17 @@ async def _until_began(told: Told) -> None:
     while not told.began:
         assert not told.over.done(), told.over
         await asyncio.sleep(0.01)
+
+
+async def test_the_example_of_the_page_for_people_saves_its_work(place: Place, client: RunnerClient) -> None:
+    """As it is printed, with a training that takes a moment."""
+    block = re.search(r"```python\n(.*?)```", (ROOT / "docs/gpu.md").read_text(), re.DOTALL)
+    assert block is not None
+    ours = (
+        "import time\ndef train(epoch):\n    print('ready', flush=True)\n    time.sleep(0.05)\n"
+        "def save(epoch):\n    open('did', 'w').write('saved')\n"
+    )
+    await run(client, "cat > page.py", (ours + block[1]).encode())
+    await start(client, "exec python3 page.py mark-parting")
+    assert await Told(place).ended() == [(1, False)]
+    assert (await run(client, "cat did; rm page.py")).out == b"saved"

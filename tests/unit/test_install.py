@@ -162,13 +162,14 @@ def test_the_template_of_the_config_shows_the_defaults(tmp_path: Path) -> None:
     assert config.load(path, environ={}) == config.Config()
     path.write_text(re.sub(r"^#(?=\w+ = )", "", text, flags=re.MULTILINE))
     loaded, default = config.load(path, environ={}), config.Config()
-    for name in ("listen", "state", "uids", "pool", "metrics", "passwords"):
+    for name in ("listen", "state", "uids", "pool", "metrics", "passwords", "checkpoint"):
         assert getattr(loaded, name) == getattr(default, name)
     assert loaded.manage
     assert loaded.env
     assert loaded.mirrors.apt
     assert loaded.mirrors.pip
     assert "\n#passwords = false\n" in text
+    assert '\n#checkpoint = "10m"\n' in text
 
 
 @pytest.mark.parametrize(("numbers", "given"), [((998, 997), (998, 997)), (None, (29_999, 29_999))])
