@@ -74,6 +74,10 @@ class Settling:
         for task in self._settling.values():
             task.cancel()
 
+    async def wait_closed(self) -> None:
+        """After `close`: nothing is under way any more that needs the store or the engine."""
+        await asyncio.gather(*self._settling.values(), return_exceptions=True)
+
     async def _settle_reported(self, user_id: int) -> None:
         try:
             await self.settle(user_id)

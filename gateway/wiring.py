@@ -84,6 +84,7 @@ class Parts:
     async def close(self) -> None:
         """Give everything back; containers run on."""
         self.settling.close()
+        await self.settling.wait_closed()
         self.broker.close()
         await self.backend.close()
         self.desk.close()

@@ -235,6 +235,10 @@ async def test_one_container_that_does_not_stop_keeps_nobody_elses_device(
     assert here.lease(stuck).state is State.GRACE
     assert tries == [ALICE]
     assert len(here.settling._settling) == 1
+    # At the end nobody is left who would use the store.
+    here.settling.close()
+    await here.settling.wait_closed()
+    assert len(asyncio.all_tasks()) == tasks - 1
 
 
 async def test_one_container_that_fails_to_stop_is_tried_again(
