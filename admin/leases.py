@@ -98,20 +98,22 @@ def allocate(
 
 @click.command()
 @click.argument("target", metavar="USER|LEASE")
+@click.option("--now", is_flag=True, help="Give her programs no time to save their work.")
 @pass_call
-def release(call: Call, target: str) -> None:
+def release(call: Call, target: str, now: bool) -> None:
     """End all that a user holds or waits for, or one lease or request by its number; a container that shows
-    the GPUs is stopped.
+    the GPUs is stopped, once her programs have saved their work.
 
     \b
     Example:
       gpuadmin release alice
-      gpuadmin release 17
+      gpuadmin release 17 --now
     """
     if target.isascii() and target.isdigit() and len(target) < 19:
-        wanted = call.store.end_lease(int(target), call.actor, call.now)
+        wanted = call.store.end_lease(int(target), call.actor, call.now, at_once=now)
     else:
-        wanted = call.store.end_user_leases(parse_user_name(target), call.actor, call.now)
+        name = parse_user_name(target)
+        wanted = call.store.end_user_leases(name, call.actor, call.now, at_once=now)
     carry_out(call, wanted, f"{target} is to be released")
     say(f"Released {target}.")
 

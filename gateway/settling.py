@@ -1,6 +1,7 @@
 """Leases end: at their time or by an operator's word, and only then are their devices free.
 
-Owns the order: the lease is ending, the container that shows its devices stops, the devices are free.
+Owns the order: the lease is over, the programs in the container that shows its devices save their work, it
+stops, the devices are free.
 Must not know SSH, Docker or SQL, nor how a container is stopped.
 """
 
@@ -13,6 +14,7 @@ from datetime import datetime
 from gateway import reconcile
 from gateway.broker import Broker
 from gateway.desk import Desk
+from gateway.errors import Code, PlatformError
 from gateway.journal import explain, note
 from gateway.leases import Lease, State
 from gateway.ports import Backend
@@ -25,8 +27,16 @@ Clean = Callable[[Lease], Awaitable[bool]]
 """Whether the devices of a lease whose container has stopped may be granted to others."""
 
 
+Part = Callable[[int, str], Awaitable[None]]
+"""Lets a user's programs save their work, told why, before her container stops; it may take minutes."""
+
+
 async def _believe(lease: Lease) -> bool:
     return True
+
+
+async def _part_at_once(user_id: int, reason: str) -> None:
+    pass
 
 
 class Settling:
@@ -37,30 +47,54 @@ class Settling:
         self._broker = broker
         self._backend = backend
         self._timekeeper = timekeeper
-        self._settling: dict[int, asyncio.Task[None]] = {}
+        self._settling: dict[int, asyncio.Task[PlatformError | None]] = {}
         self.clean: Clean = _believe
+        self.part: Part = _part_at_once
 
     async def settle_leases(self) -> None:
         """End leases whose time has come, stop the containers that show their devices, then free these.
 
-        Returns after SETTLE_WITHIN when a container does not stop: that goes on, and keeps nobody else.
+        Returns after SETTLE_WITHIN when a container does not stop, or programs save their work: that goes on,
+        and keeps nobody else.
         """
         now = await self._timekeeper.now()
         for due in reconcile.expired(await self._held(), now):
             await self._expire(due.lease, now)
-        for user_id in {lease.user_id for lease in await self._held() if lease.state is State.GRACE}:
-            if user_id not in self._settling:
-                self._settling[user_id] = asyncio.create_task(self._settle_reported(user_id))
-        if self._settling:
-            await asyncio.wait(self._settling.values(), timeout=SETTLE_WITHIN)
+        ending = {lease.user_id for lease in await self._held() if lease.state is State.GRACE}
+        begun = [self._begin(user_id) for user_id in ending if user_id not in self._settling]
+        if begun:
+            await asyncio.wait(begun, timeout=SETTLE_WITHIN)
 
-    async def settle(self, user_id: int) -> None:
-        """The same for one user's leases that somebody has ended, whose devices are free on return."""
+    async def settle_soon(self, user_id: int) -> None:
+        """The same for one user's leases that somebody has ended.
+
+        Raises UNAVAILABLE after SETTLE_WITHIN while her programs save their work, or her container does not
+        stop: that goes on.
+        """
+        task = self._settling.get(user_id) or self._begin(user_id)
+        await asyncio.wait([task], timeout=SETTLE_WITHIN)
+        if not task.done():
+            raise PlatformError(
+                Code.UNAVAILABLE,
+                "Her programs save their work, or her container does not stop; it goes on, and her GPUs are "
+                "free after it",
+                "not to wait for programs: gpuadmin release --now",
+            )
+        error = task.result()
+        if error is not None:
+            raise error
+
+    async def settle(self, user_id: int, *, at_once: bool = False) -> None:
+        """The same for one user's leases that somebody has ended, whose devices are free on return.
+
+        `at_once`: her programs are not asked to save their work.
+        """
+        if not at_once:
+            await self._let_save(user_id)
         async with self._broker.room(user_id).lock:
             # Read within the lock: who enters meanwhile may have been told of devices that end now.
-            mine = [lease for lease in await self._held() if lease.user_id == user_id]
-            container = await self._backend.inspect(user_id)
-            actions = reconcile.settle(mine, container)
+            mine = await self._hers(user_id)
+            actions = reconcile.settle(mine, await self._backend.inspect(user_id))
             for action in actions:
                 if isinstance(action, reconcile.Stop):
                     await self._broker.stop(user_id, action.reason)
@@ -78,13 +112,30 @@ class Settling:
         """After `close`: nothing is under way any more that needs the store or the engine."""
         await asyncio.gather(*self._settling.values(), return_exceptions=True)
 
-    async def _settle_reported(self, user_id: int) -> None:
+    def _begin(self, user_id: int) -> asyncio.Task[PlatformError | None]:
+        task = self._settling[user_id] = asyncio.create_task(self._settle_reported(user_id))
+        return task
+
+    async def _settle_reported(self, user_id: int) -> PlatformError | None:
         try:
             await self.settle(user_id)
         except Exception as error:
-            note("work_failed", work="settle", user=user_id, reason=explain(error).message)
+            known = explain(error)
+            note("work_failed", work="settle", user=user_id, reason=known.message)
+            return known
         finally:
             del self._settling[user_id]
+        return None
+
+    async def _let_save(self, user_id: int) -> None:
+        """Without the lock of her room: she may come in meanwhile."""
+        container = await self._backend.inspect(user_id)
+        for action in reconcile.settle(await self._hers(user_id), container):
+            if isinstance(action, reconcile.Stop):
+                await self.part(user_id, action.reason)
+
+    async def _hers(self, user_id: int) -> list[Lease]:
+        return [lease for lease in await self._held() if lease.user_id == user_id]
 
     async def _held(self) -> list[Lease]:
         return await self._desk.ask(lambda store: store.held_leases())

@@ -70,6 +70,7 @@ class Parts:
         self.answering = Answering(self.desk, timekeeper, self.broker.running)
         self.settling = Settling(self.desk, self.broker, self.backend, timekeeper)
         self.parting = Parting(self.broker, config.checkpoint, now)
+        self.settling.part = self.parting.wind_down
         self.settling.clean = Hygiene(self.desk, NvmlProbe().occupations, now, time.monotonic).clean
         self.granting = Granting(self.desk, self.broker, timekeeper)
         self.replacing = Replacing(self.desk, self.broker, timekeeper)

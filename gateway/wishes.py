@@ -75,7 +75,9 @@ class Wishes:
                 giver, taker = map(int, wanted.subject.split())
                 await self._custody.hand_over(giver, taker)
             case "end-leases":
-                await self._settling.settle(int(wanted.subject))
+                await self._settling.settle_soon(int(wanted.subject))
+            case "end-leases-now":
+                await self._settling.settle(int(wanted.subject), at_once=True)
                 await self._forget_removed(int(wanted.subject))
             case "limits":
                 await self._limiting.limit_all()

@@ -173,10 +173,10 @@ class Leases(Users, Quotas, Devices, WantedRows):
                 now, "gateway", "lease problem", str(lease_id), {"problem": before}, {"problem": problem}
             )
 
-    def end_user_leases(self, name: str, actor: str, now: datetime) -> int:
+    def end_user_leases(self, name: str, actor: str, now: datetime, *, at_once: bool = False) -> int:
         """End all that user `name` holds or waits for, and ask for her container's end: the `Wanted`'s id.
 
-        Raises NOT_FOUND when there is nothing.
+        `at_once`: her programs get no time to save their work. Raises NOT_FOUND when there is nothing.
         """
         with self._db.write():
             user = self._user(name)
@@ -185,9 +185,9 @@ class Leases(Users, Quotas, Devices, WantedRows):
                 raise PlatformError(
                     Code.NOT_FOUND, f"{name} holds no lease and waits for none; see: gpuadmin leases"
                 )
-            return self._end(user.id, mine, _BY_OPERATOR, actor, now)
+            return self._end(user.id, mine, _BY_OPERATOR, actor, now, at_once=at_once)
 
-    def end_lease(self, lease_id: int, actor: str, now: datetime) -> int:
+    def end_lease(self, lease_id: int, actor: str, now: datetime, *, at_once: bool = False) -> int:
         """End one lease or request, as `end_user_leases` does. Raises NOT_FOUND for one released, or none."""
         with self._db.write():
             row = self._db.row("select user_id, released_at from lease where id = ?", lease_id)
@@ -197,7 +197,7 @@ class Leases(Users, Quotas, Devices, WantedRows):
                 raise PlatformError(
                     Code.NOT_FOUND, f"Lease {lease_id} is released already; see: gpuadmin leases"
                 )
-            return self._end(row["user_id"], [lease_id], _BY_OPERATOR, actor, now)
+            return self._end(row["user_id"], [lease_id], _BY_OPERATOR, actor, now, at_once=at_once)
 
     def remove_user(self, name: str, actor: str, now: datetime) -> int:
         """Remove a user, her keys and leases, and ask for her container's end: the id of the `Wanted`.
@@ -208,7 +208,7 @@ class Leases(Users, Quotas, Devices, WantedRows):
             user = self._user(name)
             mine = self._hers(user.id)
             self._forget(user, actor, now)
-            return self._end(user.id, mine, "Your account was removed.", actor, now)
+            return self._end(user.id, mine, "Your account was removed.", actor, now, at_once=True)
 
     def _hers(self, user_id: int) -> list[int]:
         """The ids of all that she holds or waits for."""
@@ -217,11 +217,20 @@ class Leases(Users, Quotas, Devices, WantedRows):
         )
         return [row["id"] for row in rows]
 
-    def _end(self, user_id: int, leases: Sequence[int], reason: str, actor: str, now: datetime) -> int:
+    def _end(
+        self,
+        user_id: int,
+        leases: Sequence[int],
+        reason: str,
+        actor: str,
+        now: datetime,
+        *,
+        at_once: bool = False,
+    ) -> int:
         for lease_id in leases:
             self._change(lease_id, Change.WITHDRAW, reason, actor, now)
             self.expire(lease_id, reason, actor, now)
-        return self.want("end-leases", str(user_id), actor, now)
+        return self.want("end-leases-now" if at_once else "end-leases", str(user_id), actor, now)
 
 
 def _lease_of(row: Row) -> Lease:
