@@ -22,9 +22,10 @@ Floors: who may import whom. A test holds them (setup.cfg has the contracts)::
     4  admin/*, main, worker, overseer                programs
        sampler exporter                              what is measured, and told over HTTP
        inventory alarms                              the GPUs, looked at again and again, and heard
+       historian                                      what was done with them, kept
        wiring                                         which adapter stands behind which port
     3  sqlite docker folders nvml boot runner ssh     adapters, none imports another
-       procfs                                         of the kernel's words on a process
+       procfs cgroups                                 of the kernel's words on a process, and on containers
        evidence hostkeys workers metrics              of asyncssh's keys, processes and Prometheus
        totp passwords                                 of pyotp and argon2
     2  broker rooms reception admission connections   use cases over ports
@@ -36,7 +37,7 @@ Floors: who may import whom. A test holds them (setup.cfg has the contracts)::
     0  errors names units keys users devices quotas leases usage images mounts networks workspaces sessions
                                                       keyoptions sources certificates credentials clock
                                                       onetime throttle tables notices health occupants losses
-                                                      mirrors config disks
+                                                      mirrors config disks history
                                                       asking telling
                                                       queueing booking needs standing ordering preemption
                                                       reserving purses waiting timetable placement fairness

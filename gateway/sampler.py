@@ -13,9 +13,13 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import replace
 
+from gateway import boot
+from gateway.cgroups import ControlGroups
 from gateway.connections import Connections
 from gateway.devices import Health, Reading
 from gateway.errors import PlatformError
+from gateway.historian import Historian
+from gateway.history import EVERY
 from gateway.journal import explain
 from gateway.leases import HOLDING
 from gateway.metrics import Metrics, Snapshot
@@ -27,6 +31,8 @@ from gateway.workers import Workers
 LOOK_EVERY = 2.0
 ENGINE_EVERY = 15.0
 GPUS_EVERY = 10.0
+TURNS = round(EVERY.total_seconds() / GPUS_EVERY)
+"""Every so many readings of the GPUs one is for the history."""
 
 
 class Sampler:
@@ -38,14 +44,22 @@ class Sampler:
         self._workers = workers
         self._metrics = metrics
         self._probe = NvmlProbe()
+        self._turn = 0
+        self._historian = Historian(
+            parts.desk, parts.broker.running, parts.backend.list, ControlGroups(), boot.look
+        )
         self._seen = Snapshot(at=time.monotonic(), workers=0)
 
     async def run(self) -> None:
-        """Look again and again until cancelled."""
-        async with asyncio.TaskGroup() as group:
-            group.create_task(_every(ENGINE_EVERY, self._engine))
-            group.create_task(_every(GPUS_EVERY, self._gpus))
-            group.create_task(_every(LOOK_EVERY, self._look))
+        """Look again and again until cancelled; what was seen for the history is written then."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(_every(ENGINE_EVERY, self._engine))
+                group.create_task(_every(GPUS_EVERY, self._gpus))
+                group.create_task(_every(LOOK_EVERY, self._look))
+        finally:
+            with suppress(PlatformError):
+                await self._historian.write()
 
     async def _look(self) -> None:
         authenticated = list(self._connections)
@@ -94,6 +108,10 @@ class Sampler:
         manage = self._parts.config.manage
         ours = tuple(each for each in readings if manage is None or each.id in manage)
         self._seen = replace(self._seen, readings=ours)
+        # Read once for both. A driver that hangs then leaves the history without a look, and it tells so.
+        if self._turn % TURNS == 0:
+            await self._historian.look(ours)
+        self._turn += 1
 
 
 async def _every(seconds: float, look: Callable[[], Awaitable[None]]) -> None:

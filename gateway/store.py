@@ -16,6 +16,7 @@ from gateway.clock import Clock
 from gateway.devices import Device
 from gateway.disks import Disk
 from gateway.health import Told
+from gateway.history import Window
 from gateway.holders import HolderStore
 from gateway.keys import PublicKey
 from gateway.leases import Lease
@@ -196,6 +197,9 @@ class BrokerStore(HolderStore, Protocol):
 
     def farewell_read(self, user_id: int, farewell: Farewell) -> None:
         """She has read this one; a later one stays."""
+
+    def keep_history(self, window: Window, most: int) -> None:
+        """Add what was seen in some minutes; of more than `most` windows the oldest go."""
 
     def record(self, actor: str, verb: str, subject: str, reason: str, now: datetime) -> None:
         """Write one event row."""

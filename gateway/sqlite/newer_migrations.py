@@ -191,3 +191,51 @@ def m020_losses(db: Database) -> None:
         ) strict"""
     )
     db.execute("create index loss_of_lease on loss(lease_id)")
+
+
+@migrations()
+def m022_history(db: Database) -> None:
+    """What GPUs and containers did, in windows of some minutes: sums and counts, null where nothing was told.
+
+    Devices, leases and users are named by their ids alone, for this outlives them. `cpu` is in microseconds.
+    """
+    db.execute(
+        """
+        create table history_window (
+            id integer primary key autoincrement,
+            at text not null,
+            seconds integer not null,
+            due integer not null
+        ) strict"""
+    )
+    db.execute("create index history_at on history_window(at)")
+    db.execute(
+        """
+        create table history_gpu (
+            window_id integer not null references history_window(id) on delete cascade,
+            device_id text not null,
+            lease_id integer,
+            samples integer not null,
+            busy integer not null,
+            utilization_count integer not null,
+            utilization_total integer,
+            utilization_peak integer,
+            memory_count integer not null,
+            memory_total integer,
+            memory_peak integer
+        ) strict"""
+    )
+    db.execute("create index history_gpu_window on history_gpu(window_id)")
+    db.execute(
+        """
+        create table history_container (
+            window_id integer not null references history_window(id) on delete cascade,
+            user_id integer not null,
+            samples integer not null,
+            cpu integer not null,
+            memory_count integer not null,
+            memory_total integer,
+            memory_peak integer
+        ) strict"""
+    )
+    db.execute("create index history_container_window on history_container(window_id)")
