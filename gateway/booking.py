@@ -176,7 +176,7 @@ class Book:
             return request.preemptible or purse.fits(need.weight, need.span(moment))
 
         found = [
-            earliest(table, ids, request.count, need.length, request.user_id, filter(allowed, moments))
+            earliest(table, ids, request.count, need.length, request.user_id, moments, allowed)
             for ids in need.machines
         ]
         return min(

@@ -5,7 +5,7 @@ Owns the times. Must not know why a device is taken, who comes first, or the clo
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
@@ -31,13 +31,16 @@ class Claim:
 
 @dataclass(frozen=True)
 class Timetable:
-    """The claims on each device, by its id; a device without any is free for ever."""
+    """The claims on each device, by its id, in the order of their begins; with none it is free for ever."""
 
     claims: Mapping[str, tuple[Claim, ...]]
 
     def taking(self, devices: Iterable[str], claim: Claim) -> Timetable:
         """This timetable with one more claim on each of `devices`."""
-        changed = {device: (*self.claims.get(device, ()), claim) for device in devices}
+        changed = {
+            device: tuple(sorted((*self.claims.get(device, ()), claim), key=lambda each: each.begin))
+            for device in devices
+        }
         return Timetable({**self.claims, **changed})
 
     def cut(self, leases: Collection[int], end: datetime) -> Timetable:
@@ -52,7 +55,7 @@ class Timetable:
         return Timetable({device: tuple(map(shorter, claims)) for device, claims in self.claims.items()})
 
     def obstacles(self, device: str, begin: datetime, end: datetime, user_id: int) -> Iterator[Claim]:
-        """The claims that keep `device` from this user within that time, in the order of their making."""
+        """The claims that keep `device` from this user within that time."""
         return (
             claim
             for claim in self.claims.get(device, ())
@@ -64,6 +67,16 @@ class Timetable:
         return [
             device for device in devices if next(self.obstacles(device, begin, end, user_id), None) is None
         ]
+
+    def vacant(self, device: str, begin: datetime, length: timedelta, user_id: int) -> datetime:
+        """The first moment, `begin` or later, from which `device` is free for `length`, to this user."""
+        end = later(begin, length)
+        for claim in self.claims.get(device, ()):
+            if claim.begin >= end:
+                break
+            if begin < claim.end and claim.owner != user_id:
+                begin, end = claim.end, later(claim.end, length)
+        return begin
 
     def ends(self, devices: Iterable[str], after: datetime) -> set[datetime]:
         """The moments after `after` at which one of `devices` becomes free."""
@@ -93,15 +106,26 @@ def earliest(
     length: timedelta,
     user_id: int,
     moments: Iterable[datetime],
+    allowed: Callable[[datetime], bool],
 ) -> Opening | None:
-    """The first of `moments`, which come in order, from which `count` of `devices` are free together for
-    `length`, to this user; None when there is none.
+    """The first of `moments`, which come in order and must be `allowed`, from which `count` of `devices` are
+    free together for `length`, to this user; None when there is none.
 
     The first moment of all is one of those at which a device becomes free (`Timetable.ends`), or the one from
     which one may begin at all: no others need be tried.
     """
+    if len(devices) < count:
+        return None
+    # When each could begin, and before when too few can: most moments of a long queue are passed over so.
+    vacant: dict[str, datetime] = {}
+    enough: datetime | None = None
     for moment in moments:
-        free = table.free(devices, moment, later(moment, length), user_id)
-        if len(free) >= count:
-            return Opening(moment, tuple(free))
+        if (enough is not None and moment < enough) or not allowed(moment):
+            continue
+        for device in devices:
+            if device not in vacant or vacant[device] < moment:
+                vacant[device] = table.vacant(device, moment, length, user_id)
+        enough = sorted(vacant.values())[count - 1]
+        if enough <= moment:
+            return Opening(moment, tuple(device for device in devices if vacant[device] <= moment))
     return None

@@ -18,7 +18,9 @@ def claim(begin: float, end: float, owner: int | None = None, lease: int | None 
 
 
 def table(**claims: list[Claim]) -> Timetable:
-    return Timetable({device: tuple(some) for device, some in claims.items()})
+    return Timetable(
+        {device: tuple(sorted(some, key=lambda each: each.begin)) for device, some in claims.items()}
+    )
 
 
 def free(made: Timetable, begin: float, end: float, user_id: int = 1) -> list[str]:
@@ -55,9 +57,13 @@ def test_the_calendar_ends() -> None:
     assert later(FOREVER, HOUR) == FOREVER
 
 
-def hours(made: Timetable, count: int, length: int, devices: str = "abc") -> float | None:
+def hours(
+    made: Timetable, count: int, length: int, devices: str = "abc", *, after: timedelta = timedelta()
+) -> float | None:
     moments = sorted({NOW, *made.ends(devices, NOW)})
-    found = earliest(made, list(devices), count, length * HOUR, 1, moments)
+    found = earliest(
+        made, list(devices), count, length * HOUR, 1, moments, lambda moment: moment >= NOW + after
+    )
     return None if found is None else (found.begin - NOW) / HOUR
 
 
@@ -69,15 +75,30 @@ def test_the_first_moment_at_which_enough_are_free_together() -> None:
     assert hours(made, 3, 1) == 4
     assert hours(made, 3, 2) == 6
     assert hours(made, 4, 1) is None
-    assert earliest(made, ["a", "b", "c"], 2, HOUR, 1, [NOW + 2 * HOUR]) == Opening(
+    assert hours(made, 1, 1, after=HOUR) == 2
+    assert earliest(made, ["a", "b", "c"], 2, HOUR, 1, [NOW + 2 * HOUR], lambda _: True) == Opening(
         NOW + 2 * HOUR, ("b", "c")
     )
 
 
 CLAIMS = st.lists(
-    st.tuples(st.integers(-5, 20), st.integers(1, 9)).map(lambda pair: claim(pair[0], pair[0] + pair[1])),
+    st.builds(
+        lambda begin, length, owner: claim(begin, begin + length, owner),
+        st.integers(-5, 20),
+        st.integers(1, 9),
+        st.sampled_from([None, 1]),
+    ),
     max_size=6,
 )
+
+
+@given(CLAIMS, st.integers(0, 30), st.integers(1, 9), st.sampled_from([1, 2]))
+def test_when_one_device_is_vacant(claims: list[Claim], begin: int, length: int, user_id: int) -> None:
+    made = table(a=claims)
+    start = NOW + begin * HOUR
+    found = made.vacant("a", start, length * HOUR, user_id)
+    tried = (start + hour * HOUR for hour in range(99))
+    assert found == next(at for at in tried if made.free(["a"], at, at + length * HOUR, user_id))
 
 
 @given(st.fixed_dictionaries(dict.fromkeys("abc", CLAIMS)), st.integers(1, 3), st.integers(1, 9))
