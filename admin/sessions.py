@@ -54,7 +54,7 @@ def list_(call: Call, as_json: bool) -> None:
 @click.argument("id_", metavar="ID")
 @pass_call
 def kill(call: Call, id_: str) -> None:
-    """End one session, or a whole connection with all of its sessions.
+    """End one session or forward, or a whole connection with all of them.
 
     \b
     Example:

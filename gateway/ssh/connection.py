@@ -66,10 +66,12 @@ class Connection(Forwarding):
         }
 
     def end(self, reason: str, session: str | None = None) -> None:
-        """The platform ends this connection, or one session of it, and says why."""
+        """The platform ends this connection, or one session, and says why; a forward ends without words."""
         if session is not None:
             if session in self._sessions:
                 self._sessions[session].end(reason)
+            else:
+                self.end_forward(session)
             return
         for each in list(self._sessions.values()):
             each.end(reason)

@@ -36,6 +36,7 @@ class Forward(asyncssh.SSHTCPSession[bytes], asyncssh.SSHUNIXSession[bytes]):
         """The channel is open."""
         self._channel = chan
         self._inflow = Inflow(self._sock.fileno(), chan, self._end_input)
+        self._connection.forwards[self.id] = self
         self._connection.entry.opened(self.id, "forward", self._what)
 
     def session_started(self) -> None:
@@ -50,7 +51,12 @@ class Forward(asyncssh.SSHTCPSession[bytes], asyncssh.SSHUNIXSession[bytes]):
         if self._inflow is not None:
             self._inflow.stop()
         self._sock.close()
+        self._connection.forwards.pop(self.id, None)
         self._connection.entry.closed(self.id)
+
+    def end(self) -> None:
+        """The platform ends it, at once; SSH has no word to tell the client why."""
+        self._channel.abort()
 
     def data_received(self, data: bytes, datatype: int | None) -> None:
         """From the client."""

@@ -50,11 +50,19 @@ class Forwarding(Login):
         super().__init__(loop, options, id_, entry, keys, authorities)
         self.tasks = tasks
         self.listeners = Listeners(self)
+        self.forwards: dict[str, Forward] = {}
 
     @property
     def is_full(self) -> bool:
         """Whether it may have no channel more; the broker counts listeners as well."""
         return len(self._channels) + len(self.listeners) >= MOST_CHANNELS
+
+    def end_forward(self, id_: str) -> None:
+        """The platform ends the forwarded connection, or the listener, that the broker knows by this id."""
+        if id_ in self.forwards:
+            self.forwards[id_].end()
+        else:
+            self.tasks.create_task(self.listeners.end(id_))
 
     def check_channels(self) -> None:
         """Raises ChannelOpenError when there are too many channels."""

@@ -92,6 +92,11 @@ class Listeners:
         self._connection.entry.closed(held.id)
         return True
 
+    async def end(self, id_: str) -> None:
+        """The same for the one with this id; nothing when there is none any more."""
+        for key in [key for key, held in self._held.items() if held.id == id_]:
+            await self.close(key)
+
     async def _watch(self, runner: Runner, key: object, held: Held) -> None:
         """Forget it when its runner is gone."""
         await runner.closed()

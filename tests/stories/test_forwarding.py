@@ -6,8 +6,9 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from tests.support.house import Person, wait_for
+from tests.support.house import House, Person, wait_for
 
 _SERVER = (
     "python3 -c 'import socket,sys\n"
@@ -98,3 +99,28 @@ def test_a_refused_forward_leaves_the_connection_alive(alice: Person) -> None:
     client.stdin.flush()
     assert client.stdout.readline() == b"alive\n"
     client.communicate(timeout=20)
+
+
+def test_an_operator_ends_one_forward(home: House, alice: Person) -> None:
+    """The forwarded connection is cut, and the client that was nothing but it ends."""
+    with _server(alice) as port:
+        before = {each["id"] for each in _forwards(home, alice)}
+        with alice.start(options=["-W", f"localhost:{port}"]) as client:
+            try:
+                (cut,) = wait_for(
+                    lambda: [each for each in _forwards(home, alice) if each["id"] not in before],
+                    "the forward in the list",
+                )
+                assert cut["command"] == f"localhost:{port}"
+                home.admin("session", "kill", cut["id"])
+                client.wait(20)
+            finally:
+                client.kill()
+                client.communicate()
+        assert cut["id"] not in {each["id"] for each in _forwards(home, alice)}
+
+
+def _forwards(home: House, person: Person) -> list[dict[str, Any]]:
+    """Those that `session list` shows of her."""
+    mine = [row for row in home.listed("session", "list") if row["user"] == person.name]
+    return [each for row in mine for each in row["sessions"] if each["kind"] == "forward"]

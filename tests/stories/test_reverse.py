@@ -193,3 +193,21 @@ def test_a_killed_runner_ends_the_listener_and_not_the_connection(alice: Person,
         assert through("-O", "cancel", *forward).returncode == 0  # the client does not ask for an answer
         assert through("-O", "forward", *forward).returncode == 0
         assert call(alice, 9106) == "got 1"
+
+
+def test_an_operator_ends_a_listener(home: House, alice: Person, near: int) -> None:
+    """Nobody is listening inside any more; the connection that asked for it lives."""
+    with reverse(alice, f"0:localhost:{near}") as port:
+        assert call(alice, port) != ""
+        row, what = wait_for(lambda: _listed(home, "-R localhost:0"), "the listener in the list")
+        home.admin("session", "kill", what["id"])
+        wait_for(lambda: call(alice, port) == "", "the listener's end")
+        wait_for(lambda: _listed(home, "-R localhost:0") is None, "its end in the list")
+        assert row["id"] in {each["id"] for each in home.listed("session", "list")}
+
+
+def _listed(home: House, command: str) -> tuple[dict[str, Any], dict[str, Any]] | None:
+    """The connection, and its forward, that `session list` shows with these words."""
+    rows = home.listed("session", "list")
+    found = [(row, each) for row in rows for each in row["sessions"] if each["command"] == command]
+    return found[0] if found else None
