@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Any
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -168,21 +169,25 @@ class Queue(RuleBasedStateMachine):
 
     @invariant()
     def what_comes_later_delays_nothing_before_it(self) -> None:
-        """Each start is the same when all that come after it are not there."""
+        """Each start is the same when all that come after it are not there. Nor does it matter in which order
+        anything is listed."""
         lab, standings = self.lab, self.lab.plan.standings
         waiting = [standing for standing in standings if standing.request_id in lab.waiting]
         if not waiting:
             return
         made = plan(*self._state(list(lab.waiting.values())), policy=POLICY)
+        assert made == plan(*self._state(list(lab.waiting.values()), backwards=True), policy=POLICY)
         for last, standing in enumerate(made.standings):
             before = [lab.waiting[other.request_id] for other in made.standings[: last + 1]]
             alone = plan(*self._state(before), policy=POLICY).standings[-1]
             assert (alone.request_id, alone.start) == (standing.request_id, standing.start)
 
-    def _state(self, waiting: list[Request]) -> tuple[object, ...]:
+    def _state(self, waiting: list[Request], *, backwards: bool = False) -> tuple[Any, ...]:
         lab = self.lab
         quotas = {user: lab.entitlement(user) for user in lab.quotas}
-        return waiting, lab.devices, lab.holdings(), lab.reservations, lab.usage(), quotas, lab.now
+        turn = -1 if backwards else 1
+        lists = (some[::turn] for some in (waiting, lab.devices, lab.holdings(), lab.reservations))
+        return *lists, lab.usage(), quotas, lab.now
 
     def teardown(self) -> None:
         """When nobody else comes, everybody who waits gets her turn: after the time that those before her may
