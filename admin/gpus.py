@@ -6,7 +6,7 @@ Owns the command lines. Must not know NVML.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import click
@@ -14,6 +14,7 @@ import click
 from admin.call import Call, as_json, pass_call
 from admin.inventory import look, look_when_unknown
 from admin.output import Record, field, instant, listing, minute, say
+from admin.using import Use, Watch
 from gateway.devices import Device
 from gateway.errors import Code, PlatformError
 from gateway.leases import Lease
@@ -32,14 +33,31 @@ def _short(record: Record) -> str | None:
     return reason if reason is None or len(reason) <= WIDE else reason[: WIDE - 1] + "…"
 
 
+def percent(value: int | None) -> str | None:
+    """For people."""
+    return None if value is None else f"{value}%"
+
+
+def by_person(processes: Sequence[Record]) -> list[str]:
+    """Who uses how much memory of a GPU, for people: `alice 8G`, and `unmanaged 3G` in no workspace."""
+    sums: dict[str, int | None] = {}
+    for process in processes:
+        name = process["user"] or "unmanaged"
+        so_far, memory = sums.get(name, 0), process["memory"]
+        sums[name] = None if so_far is None or memory is None else so_far + memory
+    return [name if memory is None else f"{name} {format_size(memory)}" for name, memory in sums.items()]
+
+
 COLUMNS = [
     ("GPU", field("index")),
     ("ID", field("id")),
     ("MODEL", field("model")),
     ("MEMORY", lambda record: format_size(record["memory"])),
+    ("UTIL", lambda record: percent(record["utilization"])),
     ("STATE", field("state")),
     ("HELD BY", field("user")),
     ("UNTIL", lambda record: minute(record["expires_at"])),
+    ("USED BY", lambda record: by_person(record["processes"])),
     ("REASON", _short),
 ]
 
@@ -54,7 +72,8 @@ def gpu() -> None:
     """
 
 
-def _record(device: Device, lease: Lease | None) -> dict[str, Any]:
+def record(device: Device, lease: Lease | None, use: Use) -> dict[str, Any]:
+    """All that a listing says of a GPU."""
     return {
         "id": device.id,
         "index": device.index,
@@ -69,7 +88,21 @@ def _record(device: Device, lease: Lease | None) -> dict[str, Any]:
         "lease": lease and lease.id,
         "user": lease and lease.user,
         "expires_at": instant(lease.expires_at) if lease else None,
+        "utilization": use.utilization,
+        "used": use.used,
+        "processes": [
+            {"pid": each.pid, "name": each.name, "user": each.user, "memory": each.memory}
+            for each in use.programs
+        ],
     }
+
+
+def records(call: Call, watch: Watch) -> list[dict[str, Any]]:
+    """Every GPU, by index. What a driver that does not answer leaves open is null."""
+    devices = call.store.devices()
+    uses = (watch.look(call.store.users()) if devices else None) or {}
+    held = _holders(call)
+    return [record(device, held.get(device.id), uses.get(device.id, Use())) for device in devices]
 
 
 def _holders(call: Call) -> dict[str, Lease]:
@@ -80,16 +113,14 @@ def _holders(call: Call) -> dict[str, Lease]:
 @as_json
 @pass_call
 def list_(call: Call, as_json: bool) -> None:
-    """List the GPUs: the state of each, who holds it and until when.
+    """List the GPUs: the state of each, who holds it until when, and who uses it now.
 
     \b
     Example:
       gpuadmin gpu list --json
     """
     look(call)
-    holders = _holders(call)
-    records = [_record(device, holders.get(device.id)) for device in call.store.devices()]
-    listing(records, COLUMNS, as_json)
+    listing(records(call, Watch()), COLUMNS, as_json)
 
 
 @gpu.command()
@@ -108,8 +139,8 @@ def show(call: Call, id_: str, as_json: bool) -> None:
     if device is None:
         raise PlatformError(Code.NOT_FOUND, f"There is no GPU {id_!r}; see: gpuadmin gpu list")
     hardware = device.hardware
-    record = {
-        **_record(device, _holders(call).get(id_)),
+    shown = {
+        **next(each for each in records(call, Watch()) if each["id"] == id_),
         "bus_id": hardware.bus_id,
         "minor": hardware.minor,
         "capability": hardware.capability,
@@ -120,9 +151,9 @@ def show(call: Call, id_: str, as_json: bool) -> None:
         "xids": [{"at": instant(at), "found": text} for at, text in call.store.xids(id_, XIDS)],
     }
     if as_json:
-        click.echo(json.dumps([record], indent=2))
+        click.echo(json.dumps([shown], indent=2))
         return
-    for name, value in _lines(record):
+    for name, value in _lines(shown):
         click.echo(f"{name:<12}  {printable(value)}")
 
 
@@ -139,6 +170,11 @@ def _lines(record: Record) -> Iterator[tuple[str, str]]:
         yield "unmanaged", record["unmanaged"]
     if record["user"] is not None:
         yield "held by", f"{record['user']} until {minute(record['expires_at'])} (lease {record['lease']})"
+    if record["utilization"] is not None:
+        yield "utilization", f"{record['utilization']}%"
+    for each in record["processes"]:
+        memory = "" if each["memory"] is None else f", {format_size(each['memory'])}"
+        yield "process", f"{each['pid']} ({each['name'] or '?'} of {each['user'] or 'nobody here'}{memory})"
     for name in ("driver", "capability", "numa"):
         if record[name] is not None:
             yield name, str(record[name])

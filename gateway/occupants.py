@@ -44,6 +44,17 @@ def containers_of(cgroup: str) -> tuple[str, ...]:
     return tuple(found)
 
 
+def person(program: Program | None, names: Mapping[int, str]) -> str | None:
+    """Whose a process is, by its uid, for who cannot ask an engine; None for one in no container.
+
+    `names` has the users by their uids, each of which is one user's alone. The same account on the host is
+    not in her workspace.
+    """
+    if program is None or not containers_of(program.cgroup):
+        return None
+    return names.get(program.uid)
+
+
 class Crowd:
     """The processes on GPUs at one moment: which program each is, and whose container it runs in."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
@@ -36,7 +37,8 @@ def lab(gpu_engine: GpuEngine, base_image: str) -> Iterator[House]:
             if "sleep 10000" in line
         ]
         work = replace(MACHINE[1], used=8 << 30, utilization=70, processes=((int(sleeps[0]), 8 << 30),))
-        state.write(file, [MACHINE[0], work, *MACHINE[2:]])
+        foreign = replace(MACHINE[2], used=3 << 30, processes=((os.getpid(), 3 << 30),))
+        state.write(file, [MACHINE[0], work, foreign, MACHINE[3]])
         yield house
 
 
@@ -68,3 +70,21 @@ def test_a_gateway_keeps_what_it_saw_when_it_ends(lab: House) -> None:
     (container,) = seen.containers
     assert container.user_id == user["id"]
     assert container.memory.mean
+
+
+def test_an_operator_sees_who_uses_what_now(lab: House) -> None:
+    """By process and person; what runs in no workspace is nobody's."""
+    idle, busy, foreign, _ = lab.listed("gpu", "list")
+    assert (idle["utilization"], idle["used"], idle["processes"]) == (0, 0, [])
+    assert (busy["utilization"], busy["used"], busy["user"]) == (70, 8 << 30, "alice")
+    (program,) = busy["processes"]
+    assert (program["name"], program["user"], program["memory"]) == ("sleep", "alice", 8 << 30)
+    (program,) = foreign["processes"]
+    assert (program["pid"], program["user"]) == (os.getpid(), None)
+    lines = lab.admin("gpu", "list").stdout.splitlines()
+    assert "70%" in lines[2].split()
+    assert "alice 8G" in lines[2]
+    assert "unmanaged 3G" in lines[3]
+    said = lab.admin("gpu", "show", busy["id"]).stdout
+    assert "utilization   70%\n" in said
+    assert f"process       {busy['processes'][0]['pid']} (sleep of alice, 8G)\n" in said

@@ -124,7 +124,11 @@ def test_gpus_are_found_by_the_driver_when_no_gateway_runs(tmp_path: Path, stand
         "lease",
         "user",
         "expires_at",
+        "utilization",
+        "used",
+        "processes",
     }
+    assert (gpus[0]["utilization"], gpus[0]["used"], gpus[0]["processes"]) == (0, 0, [])
     shown = gpuadmin(state, "gpu", "show", gpus[1]["id"], env={"LD_LIBRARY_PATH": str(stand_ins)}).stdout
     lines = dict(line.split(maxsplit=1) for line in shown.splitlines() if not line.startswith("link"))
     assert (lines["gpu"], lines["state"], lines["mig"]) == ("1 of local", "healthy", "off")
