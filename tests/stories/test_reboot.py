@@ -112,9 +112,9 @@ def test_after_a_reboot_the_first_login_works_and_leases_stand(machine: Machine)
     alice, bob = house.add("alice"), house.add("bob")
     wait_for(lambda: len(house.listed("gpu", "list")) == 4, "the inventory")
     house.admin("allocate", "alice", "--gpus", "1", "--for", "8h")
-    before = house.listed("leases")
-    granted = before[0]["devices"][0]
+    granted = house.listed("leases")[0]["devices"][0]
     assert granted in alice.ssh("echo kept > mine; nvidia-smi -L").stdout.decode()
+    before = house.listed("leases")
     assert bob.ssh("echo his > mine").returncode == 0
     lost = house.containers()
     assert len(lost) == 2
