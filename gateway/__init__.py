@@ -30,7 +30,7 @@ Floors: who may import whom. A test holds them (setup.cfg has the contracts)::
        totp passwords                                 of pyotp and argon2
     2  broker rooms reception admission connections   use cases over ports
        wishes custody granting hygiene limiting rationing settling reconcile entering desk timekeeper
-       replacing answering inquiries                  `gpu`, and whose questions are being answered
+       replacing examining answering inquiries        `gpu`, and whose questions are being answered
        parting                                        what saves its work before it is stopped
     1  ports store verbs messages wire journal pipes  the seams, and the workers' protocol
        privileges holders questions

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from datetime import timedelta
 
 from gateway import disks, entering, reconcile
@@ -193,6 +194,9 @@ class Broker:
     ) -> RunnerLink:
         user = workspace.user
         container = await self._backend.inspect(user.id)
+        if container is not None and room.barred:
+            # As one that was made from another spec: it is replaced when nothing of hers runs.
+            container = replace(container, spec_hash="")
         differs = container is not None and container.running and container.spec_hash != wanted
         saving = room.parting is not None or self.occupied(user.id)
         occupied = differs and (saving or await self._backend.processes(user.id) > 0)

@@ -65,6 +65,9 @@ class Backend(Protocol):
     async def processes(self, workspace_id: int) -> int:
         """How many processes of the user's own run in it; init, its loop and the runner do not count."""
 
+    async def reaches(self, workspace_id: int) -> bool:
+        """Whether its programs can open the GPUs that it shows; True where nobody can say."""
+
     def ends(self) -> AsyncIterator[ContainerEnd]:
         """Ends of containers as they happen, for as long as the engine answers; reconnects by itself."""
 

@@ -27,19 +27,21 @@ class Entry:
 class Room:
     """`link` and `made_from`, the hash of the container's spec, change only while `lock` is held.
 
-    `parting` is what to say of a container whose programs save their work before it is stopped.
+    `parting` is what to say of a container whose programs save their work before it is stopped; `barred`:
+    its programs cannot open its GPUs any more.
     """
 
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     link: RunnerLink | None = None
     made_from: str | None = None
     parting: str | None = None
+    barred: bool = False
 
     def leave(self) -> None:
         """Stop listening for the runner: its container ended, or is about to."""
         if self.link is not None:
             self.link.close()
-        self.link, self.made_from = None, None
+        self.link, self.made_from, self.barred = None, None, False
 
 
 class Rooms:

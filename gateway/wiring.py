@@ -19,6 +19,7 @@ from gateway.desk import Desk
 from gateway.docker.backend import DockerBackend
 from gateway.docker.naming import bridge_prefix
 from gateway.errors import Code, PlatformError
+from gateway.examining import Examining
 from gateway.folders import WorkspaceFolders, shared
 from gateway.granting import Granting
 from gateway.hygiene import Hygiene
@@ -74,6 +75,7 @@ class Parts:
         self.settling.clean = Hygiene(self.desk, NvmlProbe().occupations, now, time.monotonic).clean
         self.granting = Granting(self.desk, self.broker, timekeeper)
         self.replacing = Replacing(self.desk, self.broker, timekeeper)
+        self.examining = Examining(self.desk, self.broker, self.backend, now)
         self.custody = Custody(self.desk, self.broker, self.backend, self.folders, timekeeper)
         self.rationing = Rationing(self.desk, self.broker, self.folders, now)
         self.limiting = Limiting(self.desk, self.backend, self.rationing)

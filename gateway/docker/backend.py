@@ -21,6 +21,7 @@ from gateway.docker.client import LONG_SECONDS, SHORT_SECONDS, Client, engine_ca
 from gateway.docker.ends import ends
 from gateway.docker.engine import EngineFacts, parse
 from gateway.docker.firewall import Firewall
+from gateway.docker.reach import reaches
 from gateway.docker.spec import create_body
 from gateway.ports import ContainerEnd, Progress
 from gateway.workspaces import Container, ContainerSpec, Limits, spec_hash
@@ -90,6 +91,10 @@ class DockerBackend:
     async def processes(self, workspace_id: int) -> int:
         """See the port."""
         return await self._look(lambda: containers.processes(self._quick_api(), self._instance, workspace_id))
+
+    async def reaches(self, workspace_id: int) -> bool:
+        """See the port."""
+        return await self._look(lambda: reaches(self._quick_api(), self._instance, workspace_id))
 
     def ends(self) -> AsyncIterator[ContainerEnd]:
         """See the port."""

@@ -32,6 +32,7 @@ class FakeBackend:
         self.limits: dict[int, Limits] = {}
         self.memory_in_use: dict[int, int] = {}
         self.fail_limits: set[int] = set()
+        self.barred: set[int] = set()
         self._containers: dict[int, Container] = {}
         self._processes: defaultdict[int, int] = defaultdict(int)
         self._listeners: set[asyncio.Queue[ContainerEnd]] = set()
@@ -114,6 +115,11 @@ class FakeBackend:
         """See the port."""
         await self._turn()
         return self._processes[workspace_id]
+
+    async def reaches(self, workspace_id: int) -> bool:
+        """See the port."""
+        await self._turn()
+        return workspace_id not in self.barred
 
     async def ends(self) -> AsyncIterator[ContainerEnd]:
         """See the port."""
