@@ -37,7 +37,8 @@ docker version --format '{{.Server.Version}}' >/dev/null 2>&1 ||
     fail 1 "No Docker engine answers at ${DOCKER_HOST:-the default socket}; start it, or set DOCKER_HOST."
 
 work=$(mktemp -d "${TMPDIR:-/tmp}/base-image.XXXXXX")
-trap 'rm -rf "$work"' EXIT
+# Never into what is mounted in a half made system.
+trap 'rm -rf --one-file-system "$work"' EXIT
 trap 'exit 1' HUP INT TERM
 
 # An Acquire option of this host's apt, so that a proxy which is set up for apt works here as well.
@@ -73,7 +74,9 @@ shown=$(printf '%s' "$mirror" | sed 's#//[^/@]*@#//#')
 started=$(date +%s)
 say "installing Debian $SUITE from $shown"
 # dpkg is told to skip what no person reads in a container; copyright files stay, as their licences ask.
-mmdebstrap --variant=minbase --include="$packages" \
+# All that it makes lies in our folder, and goes with it when it is ended half-way; apt looks in as its own user.
+chmod 0755 "$work"
+TMPDIR=$work mmdebstrap --variant=minbase --include="$packages" \
     --aptopt="$work/apt.conf" \
     --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-include=/usr/share/doc/*/copyright' \
     --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/info/*' \

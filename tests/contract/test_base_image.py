@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import socket
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -112,3 +116,38 @@ def test_a_build_that_cannot_be_says_why_in_its_last_line(
     assert done.returncode == status
     assert sentence in done.stderr.splitlines()[-1]
     assert "secret" not in done.stdout + done.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize("how", ["ended", "killed"])
+def test_a_build_that_is_cut_short_leaves_nothing(tmp_path: Path, how: str) -> None:
+    """Somebody ends it, or the kernel kills what it runs for want of memory: all that it made is gone."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        mirror = {"GPU_GATEWAY_APT_MIRROR": f"http://127.0.0.1:{silent.getsockname()[1]}/debian"}
+        build = subprocess.Popen(
+            [RECIPE, "base:1"],
+            env={**os.environ, **mirror, "no_proxy": "127.0.0.1", "TMPDIR": str(tmp_path)},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        silent.settimeout(60)
+        asked, _ = silent.accept()
+        with asked:
+            assert list(tmp_path.iterdir()) != []
+            if how == "ended":
+                os.killpg(build.pid, signal.SIGTERM)
+            else:
+                for pid in group(build.pid) - {build.pid}:
+                    with suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
+            assert build.wait(60) != 0
+            asked.settimeout(60)
+            while asked.recv(65536):
+                pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def group(leader: int) -> set[int]:
+    """The pids of a process group."""
+    listed = subprocess.run(["pgrep", "-g", str(leader)], capture_output=True, text=True, check=True)
+    return {int(pid) for pid in listed.stdout.split()}
