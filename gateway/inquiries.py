@@ -49,6 +49,10 @@ class Inquiries:
             if id_ == connection.id and channel in (None, own):
                 task.cancel()
 
+    def asking(self, connection: Connection) -> set[str]:
+        """The sessions of a connection that are nothing but a question: they are not in the container."""
+        return {channel for id_, channel in self._asked if id_ == connection.id}
+
     async def _serve(self, worker: Peer, user_id: int, message: Ask) -> None:
         def say(text: str, error: bool) -> None:
             for piece in pieces(text):

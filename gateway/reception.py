@@ -233,7 +233,8 @@ class Reception:
                 note("verb_refused", code=error.code.value)
 
     def _occupied(self, user_id: int) -> bool:
-        return any(connection.channels for connection in self._connections.of_user(user_id))
+        hers = self._connections.of_user(user_id)
+        return any(connection.channels.keys() - self._inquiries.asking(connection) for connection in hers)
 
     def _gone(self, connection: Connection | None) -> None:
         if connection is None:

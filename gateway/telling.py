@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from gateway import usage
-from gateway.devices import Device
+from gateway.devices import Device, Health
 from gateway.leases import Lease, State
 from gateway.standing import Standing
 from gateway.tables import printable, table
@@ -201,8 +201,8 @@ def _gpu(device: Device, lease: Lease | None) -> dict[str, Any]:
     state = "free" if lease is None else "held"
     if device.problem is not None:
         state = "out of order"
-    elif lease is None and device.drained is not None:
-        state = "drained"
+    elif lease is None and device.state is Health.DRAINED:
+        state = device.state.value
     return {
         "kind": "gpu",
         "id": device.id,
@@ -213,7 +213,7 @@ def _gpu(device: Device, lease: Lease | None) -> dict[str, Any]:
         "state": state,
         "user": None if lease is None else lease.user,
         "expires_at": None if lease is None else iso(lease.expires_at),
-        "reason": device.problem or device.drained,
+        "reason": device.reason,
     }
 
 

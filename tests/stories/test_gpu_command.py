@@ -246,7 +246,15 @@ def test_who_waits_sees_her_place_until_it_is_granted(lab: House, dora: Person, 
 
 
 @pytest.mark.parametrize(
-    "how", ["hangs up", "presses ^C", "is interrupted inside", "withdraws it", "is ended"]
+    "how",
+    [
+        "hangs up",
+        "presses ^C",
+        *(
+            pytest.param(how, marks=pytest.mark.slow)
+            for how in ("is interrupted inside", "withdraws it", "is ended")
+        ),
+    ],
 )
 def test_who_leaves_waits_no_more(lab: House, dora: Person, emil: Person, how: str) -> None:
     """Whatever ends the wait, the place is given up with it, and nothing is granted later."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from gateway import pipes, verbs, wire
+from gateway import pipes, questions, verbs, wire
 from gateway.admission import Admission
 from gateway.connections import Connections
 from gateway.errors import PlatformError
@@ -85,6 +85,8 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
         )
         reception.accounts = {"alice": Account(1, "alice", True, {ALICE.blob: fingerprint(ALICE)})}
         yield House(made, connections, reception, worker)
+        for task in reception._inquiries._asked.values():
+            task.cancel()
         wire.close_all(worker.descriptors)
 
 
@@ -293,3 +295,53 @@ async def test_a_worker_that_ended_takes_its_connections_alone(house: House) -> 
     house.reception.worker_ended(house.worker)
     assert house.connections.of_worker(house.worker) == []
     assert len(house.connections.of_worker(other)) == 1
+
+
+async def asked(house: House, ticket: str, channel: str, *words: str) -> list[Any]:
+    """What the worker is told until the answer is there, or a refusal."""
+    house.worker.told.clear()
+    house.say(questions.Ask(5, ticket, channel, words))
+    await until(
+        lambda: any(isinstance(each, questions.Answered | verbs.Failed) for each in house.worker.told)
+    )
+    return house.worker.told
+
+
+async def test_a_session_that_has_begun_may_ask(house: House) -> None:
+    """In whoever's name the ticket is; nothing is started for it."""
+    ticket = house.log_in().ticket
+    house.say(verbs.Begin(1, ticket, "c0", "exec", "gpu status"))
+    *said, last = await asked(house, ticket, "c0", "status")
+    assert last == questions.Answered(5, 0)
+    assert "".join(each.text for each in said).startswith("You hold no GPU")
+    assert house.world.backend.started == []
+
+
+@pytest.mark.parametrize(("ticket", "channel"), [("0" * 32, "c0"), (None, "c1")])
+async def test_nobody_else_may(house: House, ticket: str | None, channel: str) -> None:
+    """Without the ticket, and for a session that was not counted."""
+    own = house.log_in().ticket
+    house.say(verbs.Begin(1, own, "c0", "exec", "gpu status"))
+    told = await asked(house, ticket or own, channel, "status")
+    assert told == [verbs.Failed(5, "denied", "Permission denied.")]
+
+
+@pytest.mark.parametrize("how", ["closed", "gone", "its worker ended"])
+async def test_a_question_ends_with_its_session(house: House, how: str) -> None:
+    """Until then the session is in nobody's container, so a grant may be applied meanwhile."""
+    house.world.grant("bob", *range(8))
+    ticket = house.log_in()
+    house.say(verbs.Begin(1, ticket.ticket, "c0", "exec", "gpu request 1 --wait"))
+    assert house.world.broker.occupied(1)
+    house.say(questions.Ask(5, ticket.ticket, "c0", ("request", "1", "--wait")))
+    await until(lambda: house.world.store.waiting(house.world.time))
+    assert not house.world.broker.occupied(1)
+    with pytest.raises(MessageError):
+        house.say(questions.Ask(6, ticket.ticket, "c0", ("status",)))
+    if how == "closed":
+        house.say(verbs.Closed(ticket.ticket, "c0"))
+    elif how == "gone":
+        house.say(verbs.Gone(ticket.connection))
+    else:
+        house.reception.worker_ended(house.worker)
+    await until(lambda: not house.world.store.waiting(house.world.time))
