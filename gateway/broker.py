@@ -99,6 +99,16 @@ class Broker:
             if then is not None:
                 await asyncio.to_thread(then)
 
+    async def listen(self, user_id: int) -> RunnerLink | None:
+        """Where her runner dials in, if her container runs, whether or not it was adopted yet."""
+        room = self._rooms[user_id]
+        async with room.lock:
+            container = await self._backend.inspect(user_id) if room.link is None else None
+            if container is not None and container.running:
+                user = await self._desk.ask(lambda store: store.person(user_id))
+                room.link, room.made_from = self._open_link(user), container.spec_hash
+            return room.link
+
     def room(self, user_id: int) -> Room:
         """Whose lock keeps anybody from coming in while her files are moved."""
         return self._rooms[user_id]

@@ -11,11 +11,11 @@ import asyncio
 from collections.abc import Callable
 from datetime import timedelta
 
-from gateway.broker import KNOWN_RUNNER_WITHIN, Broker
+from gateway.broker import RUNNER_WITHIN, Broker
 from gateway.errors import PlatformError
 from gateway.journal import note
 from gateway.notices import LONGEST_REASON, stopping
-from gateway.ports import Now
+from gateway.ports import Now, RunnerLink
 from gateway.rooms import Room
 
 
@@ -55,18 +55,26 @@ class Parting:
     async def _save(self, user_id: int, room: Room, reason: str, length: timedelta) -> None:
         """Ask the runner, and again when it was killed and is back. Raises TimeoutError after `length`."""
         loop = asyncio.get_running_loop()
-        end, begun, link = loop.time() + length.total_seconds(), self._announcing(user_id, room), room.link
+        end, begun = loop.time() + length.total_seconds(), self._announcing(user_id, room)
         async with asyncio.timeout_at(end):
+            link = await self._link(user_id)
             # Once the container has ended, or is another, its link is closed and never ready again.
             while link is not None:
                 try:
-                    await link.ready(KNOWN_RUNNER_WITHIN)
+                    await link.ready(RUNNER_WITHIN)
                 except PlatformError:
                     return
                 try:
                     return await link.part(reason, round(max(0.0, end - loop.time())), begun)
                 except PlatformError:
                     continue
+
+    async def _link(self, user_id: int) -> RunnerLink | None:
+        """Where her runner dials in; None without a container, or an engine that knows of it."""
+        try:
+            return await self._broker.listen(user_id)
+        except PlatformError:
+            return None
 
     def _announcing(self, user_id: int, room: Room) -> Callable[[int, bool], None]:
         """What is done when there is something to wait for: her terminals show it, once."""

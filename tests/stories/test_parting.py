@@ -6,10 +6,11 @@ The gateway runs in this process, with its own workers, engine and containers, s
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TypeVar
 
@@ -21,7 +22,7 @@ from gateway.metrics import Metrics
 from gateway.notices import due, warning
 from gateway.wiring import Parts
 from tests.stories.conftest import a_house, ended
-from tests.support.house import Person
+from tests.support.house import House, Person, wait_for
 from tests.support.terminal import Terminal
 
 T = TypeVar("T")
@@ -151,3 +152,27 @@ async def test_a_hook_that_hangs_costs_its_time_and_no_more(here: Here) -> None:
     container = await here.parts.backend.inspect(1)
     assert container is not None
     assert not container.running
+
+
+@pytest.mark.slow
+def test_a_gateway_that_is_replaced_meanwhile_goes_on_waiting(lab: House) -> None:
+    """The next one stops nothing in the middle of it, and has nobody save twice."""
+    dora = lab.add("dora")
+    home = lab.state / "workspaces/1/home"
+    hook = "mkdir -p .config/gpu; cat > .config/gpu/on-stop; chmod +x .config/gpu/on-stop"
+    lab.admin("allocate", "dora", "--gpus", "1")
+    assert (
+        dora.ssh(hook, stdin=b"#!/bin/sh\necho run >> runs\nuntil [ -e go ]; do sleep 0.1; done\n").returncode
+        == 0
+    )
+    with lab.store() as store:
+        store.end_user_leases("dora", "test", datetime.now(UTC))
+    wait_for((home / "runs").exists, "the hook")
+    lab.stop(signal.SIGKILL)
+    before = len(lab.events())
+    lab.start()
+    wait_for(lambda: [each for each in lab.events()[before:] if each["event"] == "parting"], "the next one")
+    assert [lease["state"] for lease in lab.listed("leases")] == ["grace"]
+    (home / "go").touch()
+    wait_for(lambda: not lab.listed("leases"), "the end of the lease")
+    assert (home / "runs").read_text() == "run\n"

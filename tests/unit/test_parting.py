@@ -114,6 +114,27 @@ async def test_a_runner_that_is_not_there_is_not_waited_for(room: Room) -> None:
     assert room.link.parts == []
 
 
+async def test_a_gateway_that_has_just_begun_finds_the_runner_of_a_container_that_runs_on(room: Room) -> None:
+    """Else the lease that ended under the former would stop it at once, in the middle of a checkpoint."""
+    room.world.restart()
+    room.parting = Parting(room.world.broker, PATIENCE, lambda: room.world.time)
+    assert room.world.broker.room(1).link is None
+    await room.parting.wind_down(1, WHY)
+    assert room.link.parts == [(WHY, 600)]
+    assert room.world.broker.running() == {1}
+
+
+async def test_without_a_container_or_an_engine_there_is_nothing_to_wait_for(room: Room) -> None:
+    room.world.restart()
+    room.parting = Parting(room.world.broker, PATIENCE, lambda: room.world.time)
+    room.world.backend.away = True
+    await room.parting.wind_down(1, WHY)
+    room.world.backend.away = False
+    room.world.backend.end(1, 0)
+    await room.parting.wind_down(1, WHY)
+    assert room.world.broker.running() == set()
+
+
 async def test_a_container_that_ended_meanwhile_is_not_waited_for(room: Room) -> None:
     link = room.link
     link.parted = asyncio.Future()
