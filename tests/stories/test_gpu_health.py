@@ -55,30 +55,6 @@ def leases_of(lab: House, name: str) -> list[dict[str, Any]]:
     return [lease for lease in lab.listed("leases") if lease["user"] == name]
 
 
-def test_a_gpu_that_somebody_else_uses_is_granted_to_nobody_until_it_is_clean(
-    lab: House, change: Change
-) -> None:
-    """A program on the host that nobody granted the GPU to: it is named, with its owner."""
-    lab.add("carla")
-    with subprocess.Popen(["sleep", "1000"]) as stranger:
-        try:
-            change(1, processes=((stranger.pid, 3 << 30),), used=3 << 30)
-            busy = wait_for(lambda: [gpu for gpu in gpus(lab) if gpu["state"] == "quarantined"], "quarantine")
-            assert [gpu["id"] for gpu in busy] == [MACHINE[1].uuid]
-            said = f"process {stranger.pid} (sleep of uid 0)"
-            assert (busy[0]["problem"], busy[0]["unmanaged"]) == (f"in use by {said}", said)
-            refused = lab.admin("allocate", "carla", "--device", MACHINE[1].uuid, status=75)
-            assert said in refused.stderr
-            undrained = lab.admin("gpu", "undrain", MACHINE[1].uuid).stdout
-            assert undrained.startswith(f"{MACHINE[1].uuid} is quarantined until that is seen to be over")
-        finally:
-            stranger.kill()
-    change(1)
-    wait_for(lambda: gpus(lab)[1]["state"] == "healthy", "the clean GPU")
-    lab.admin("allocate", "carla", "--device", MACHINE[1].uuid)
-    lab.admin("user", "remove", "carla")
-
-
 def test_an_xid_of_the_hardware_takes_a_gpu_out_of_use_at_once_and_one_of_a_program_does_not(
     lab: House, change: Change
 ) -> None:
@@ -104,36 +80,54 @@ def test_an_xid_of_the_hardware_takes_a_gpu_out_of_use_at_once_and_one_of_a_prog
     assert gpus(lab)[0]["state"] == "healthy"
 
 
-def test_a_gpu_is_free_again_only_when_nothing_is_left_on_it(lab: House, change: Change) -> None:
-    """Her program on her GPU is hers; after the lease what is left keeps the GPU, and says so."""
+@pytest.fixture
+def stranger() -> Iterator[int]:
+    """The pid of a program on the host that nobody granted a GPU to."""
+    with subprocess.Popen(["sleep", "1000"]) as process:
+        yield process.pid
+        process.kill()
+
+
+def test_a_gpu_is_granted_to_nobody_while_anything_is_left_on_it(
+    lab: House, change: Change, stranger: int
+) -> None:
+    """A stranger's program, hers on a GPU that she does not hold, and what is left after her lease."""
     dana = lab.add("dana")
+    lab.admin("quota", "set", "dana", "gpus=4")
     lab.admin("allocate", "dana", "--device", MACHINE[2].uuid)
     with dana.start("echo in; exec sleep 1000") as session:
         assert session.stdout is not None
         assert session.stdout.readline() == b"in\n"
         (container,) = lab.containers()
         pids = lab.docker("top", container, "-o", "pid,args").splitlines()
-        pid = next(int(line.split()[0]) for line in pids if "sleep 1000" in line)
-        change(2, processes=((pid, 5 << 30),), used=5 << 30)
-        change(3, processes=((pid, 1 << 30),), used=1 << 30)
-        # What she uses without holding it is hers by name, and granted to nobody.
-        wait_for(lambda: gpus(lab)[3]["problem"] == f"in use by process {pid} (sleep of dana)", "her use")
-        assert [(gpu["state"], gpu["unmanaged"]) for gpu in gpus(lab)[2:]] == [
-            ("healthy", None),
-            ("quarantined", None),
+        hers = next(int(line.split()[0]) for line in pids if "sleep 1000" in line)
+        change(1, processes=((stranger, 3 << 30),), used=3 << 30)
+        change(2, processes=((hers, 5 << 30),), used=5 << 30)
+        change(3, processes=((hers, 1 << 30),), used=1 << 30)
+        said = f"process {stranger} (sleep of uid 0)"
+        mine = f"in use by process {hers} (sleep of dana)"
+        wait_for(lambda: gpus(lab)[1]["unmanaged"] and gpus(lab)[3]["problem"], "the looks at both")
+        assert [(gpu["state"], gpu["problem"], gpu["unmanaged"]) for gpu in gpus(lab)[1:]] == [
+            ("quarantined", f"in use by {said}", said),
+            ("healthy", None, None),
+            ("quarantined", mine, None),
         ]
+        refused = lab.admin("allocate", "dana", "--device", MACHINE[1].uuid, status=75)
+        assert said in refused.stderr
+        undrained = lab.admin("gpu", "undrain", MACHINE[1].uuid).stdout
+        assert undrained.startswith(f"{MACHINE[1].uuid} is quarantined until that is seen to be over")
         lab.admin("release", "dana")
         session.communicate(timeout=20)
     (kept,) = leases_of(lab, "dana")
-    assert (kept["devices"], kept["problem"]) == (
-        [MACHINE[2].uuid],
-        f"{MACHINE[2].uuid}: in use by process {pid}",
-    )
+    assert kept["devices"] == [MACHINE[2].uuid]
+    assert kept["problem"] == f"{MACHINE[2].uuid}: in use by process {hers}"
     assert lab.containers() == []
-    change(2)
-    change(3)
+    for index in (1, 2, 3):
+        change(index)
     wait_for(lambda: not leases_of(lab, "dana"), "the released lease")
     lab.admin("allocate", "dana", "--device", MACHINE[2].uuid)
+    wait_for(lambda: gpus(lab)[1]["problem"] is None, "the clean GPU")
+    lab.admin("allocate", "dana", "--device", MACHINE[1].uuid)
     lab.admin("user", "remove", "dana")
 
 
