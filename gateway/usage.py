@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from gateway.errors import Code, PlatformError
+from gateway.fairness import Span, Use, weigh
 from gateway.leases import Lease
 from gateway.losses import lost_seconds
 from gateway.quotas import Allowance
@@ -42,6 +43,19 @@ def to_come(lease: Lease, now: datetime) -> int:
     if not lease.live:
         return 0
     return max(0, int((lease.expires_at - now).total_seconds())) * len(lease.devices)
+
+
+def uses(lease: Lease, now: datetime) -> list[Use]:
+    """What a lease adds to its user's usage: one `Use` for each GPU, without the times in which it was lost."""
+    span = Span(lease.granted_at, lease.released_at or now)
+    lost: dict[str, list[Span]] = {}
+    for loss in lease.losses:
+        lost.setdefault(loss.device, []).append(Span(loss.since, loss.until or now))
+    refunds: list[list[Span]] = [[] for _ in lease.devices]
+    # One that was lost and replaced is not among its devices any more: any place does, each its own.
+    for place, spans in enumerate(lost.values()):
+        refunds[place % len(refunds)] += spans
+    return [Use(lease.user_id, weigh(None), span, tuple(spans)) for spans in refunds]
 
 
 def by_user(leases: Iterable[Lease], since: datetime, now: datetime) -> list[Held]:

@@ -30,14 +30,7 @@ class Planning(Reservations):
         waiting = [*self._requests(), *more]
         held, devices = self.held_leases(), self.devices()
         people = {request.user_id for request in waiting} | {lease.user_id for lease in held}
-        lately = [
-            fairness.Use(
-                lease.user_id,
-                fairness.weigh(None) * len(lease.devices),
-                fairness.Span(lease.granted_at, lease.released_at or now),
-            )
-            for lease in self.leases(now - _LATELY)
-        ]
+        lately = [use for lease in self.leases(now - _LATELY) for use in usage.uses(lease, now)]
         return plan(
             waiting,
             devices,

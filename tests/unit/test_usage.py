@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway import usage
+from gateway import fairness, usage
 from gateway.errors import PlatformError
 from gateway.leases import Lease, State
+from gateway.losses import Loss
 from gateway.quotas import Allowance
 from tests.support.stores import NOW
 
@@ -125,3 +127,13 @@ def test_what_is_granted_can_be_used_up_without_passing_the_allowance(
 @pytest.mark.parametrize(("seconds", "words"), [(0, "0"), (3600, "1"), (5400, "1.5"), (360_000, "100")])
 def test_hours_for_people(seconds: int, words: str) -> None:
     assert usage.hours(seconds) == words
+
+
+def test_lost_time_weighs_on_nobody_in_the_queue() -> None:
+    """Two GPUs for eight hours: one was lost for its last two and another for the last one, at once."""
+    whole = lease(-8, 0, gpus=2)
+    losses = (Loss("GPU-0", NOW - 2 * HOUR), Loss("GPU-9", NOW - HOUR, NOW))
+    found = usage.uses(replace(whole, losses=losses), NOW)
+    assert sum(fairness.gpu_seconds(use, NOW) for use in found) == (16 - 3) * 3600
+    assert sum(fairness.gpu_seconds(use, NOW) for use in usage.uses(whole, NOW)) == 16 * 3600
+    assert {use.user_id for use in found} == {1}
