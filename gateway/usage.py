@@ -46,7 +46,7 @@ def to_come(lease: Lease, now: datetime) -> int:
 
 
 def uses(lease: Lease, now: datetime) -> list[Use]:
-    """What a lease adds to its user's usage: one `Use` for each GPU, without the times in which it was lost."""
+    """What a lease adds to its user's usage: one `Use` a GPU, without the times in which it was lost."""
     span = Span(lease.granted_at, lease.released_at or now)
     lost: dict[str, list[Span]] = {}
     for loss in lease.losses:
