@@ -7,7 +7,7 @@ environment variables, and eow@openssh.com. Must not know executions.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 from asyncssh.channel import SSHServerChannel, SSHTCPChannel, SSHUNIXChannel
@@ -44,14 +44,6 @@ class Bounded:
             self._conn.send_data(self._send_chan, data)
         else:
             super().write(data, datatype)  # type: ignore[misc]
-
-    def writelines(self, list_of_data: Iterable[bytes], datatype: int | None = None) -> None:
-        """Send several, together."""
-        if self._conn is None:
-            raise BrokenPipeError("Channel not open for sending")
-        with self._conn.together():
-            for data in list_of_data:
-                self.write(data, datatype)
 
     def log_sent_packet(self, *_: object) -> None:
         """Nothing; see Transport."""

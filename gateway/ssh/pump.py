@@ -9,16 +9,11 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Protocol
 
 CHUNK = 32768
 """Bytes a read: one packet of the size that OpenSSH's clients accept."""
-
-STREAM = 4096
-"""Bytes a read from which on it is no typing, but a program that writes in pieces of its own size."""
-PATIENCE = 8
-"""Such reads in a row before the writer is let go on first."""
 
 
 class Channel(Protocol):
@@ -26,9 +21,6 @@ class Channel(Protocol):
 
     def write(self, data: bytes, datatype: int | None = None) -> None:
         """Send."""
-
-    def writelines(self, list_of_data: Iterable[bytes], datatype: int | None = None) -> None:
-        """Send several."""
 
     def pause_reading(self) -> None:
         """Deliver no more."""
@@ -47,7 +39,6 @@ class Outflow:
         self._datatype = datatype
         self._loop = asyncio.get_running_loop()
         self._reading = False
-        self._short = 0
         self.resume()
 
     def pause(self) -> None:
@@ -69,43 +60,19 @@ class Outflow:
             self.done.set_result(None)
 
     def _read(self) -> None:
-        data = self._take(CHUNK)
-        if not data:
-            return
-        if STREAM <= len(data) < CHUNK:
-            data += self._rest(CHUNK - len(data))
-        else:
-            self._short = 0
         try:
-            # A full piece is most often the first half of a full pipe.
-            more = self._take(CHUNK) if len(data) == CHUNK else b""
-            if more:
-                self._channel.writelines((data, more), self._datatype)
-            else:
-                self._channel.write(data, self._datatype)
-        except OSError:
-            self.stop()
-
-    def _rest(self, most: int) -> bytes:
-        """What a writer of small pieces adds when it is let go on: on a core that it shares with this process
-        every piece wakes this process, which would send it by itself, at a packet's whole cost."""
-        self._short += 1
-        if self._short <= PATIENCE:
-            return b""
-        os.sched_yield()
-        return self._take(most)
-
-    def _take(self, most: int) -> bytes:
-        """So many bytes; nothing when nothing is there, and at the end, which is noted."""
-        try:
-            data = os.read(self._fd, most)
+            data = os.read(self._fd, CHUNK)
         except BlockingIOError:
-            return b""
+            return
         except OSError:
             data = b""
         if not data:
             self.stop()
-        return data
+            return
+        try:
+            self._channel.write(data, self._datatype)
+        except OSError:
+            self.stop()
 
 
 class Inflow:

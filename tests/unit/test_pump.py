@@ -6,13 +6,13 @@ import asyncio
 import fcntl
 import os
 import socket
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from hashlib import sha256
 
 import pytest
 import uvloop
 
-from gateway.ssh.pump import CHUNK, PATIENCE, STREAM, Inflow, Outflow
+from gateway.ssh.pump import CHUNK, Inflow, Outflow
 from tests.support.world import until
 
 PIPE = 64 * 1024
@@ -26,7 +26,6 @@ class Channel:
         self.paused = False
         self.pauses = 0
         self.broken = False
-        self.together = 0
 
     @property
     def data(self) -> bytes:
@@ -38,12 +37,6 @@ class Channel:
         if self.broken:
             raise BrokenPipeError("Channel not open for sending")
         self.written.append((data, datatype))
-
-    def writelines(self, list_of_data: Iterable[bytes], datatype: int | None = None) -> None:
-        """See pump.Channel."""
-        self.together += 1
-        for data in list_of_data:
-            self.write(data, datatype)
 
     def pause_reading(self) -> None:
         """See pump.Channel."""
@@ -90,35 +83,6 @@ async def test_everything_comes_out_until_the_end(pipe: tuple[int, int], channel
     assert channel.data == b"x" * PIPE + b"last"
     assert {datatype for _, datatype in channel.written} == {1}
     assert max(len(data) for data, _ in channel.written) <= CHUNK
-
-
-async def test_a_full_pipe_is_emptied_at_once(pipe: tuple[int, int], channel: Channel) -> None:
-    os.write(pipe[1], b"x" * (PIPE - 1) + b"y")
-    out = Outflow(pipe[0], channel)
-    await until(lambda: len(channel.data) == PIPE)
-    assert channel.together == 1
-    os.write(pipe[1], b"z" * CHUNK)
-    os.close(pipe[1])
-    await out.done
-    assert channel.data == b"x" * (PIPE - 1) + b"y" + b"z" * CHUNK
-
-
-async def test_a_writer_of_small_pieces_is_let_go_on(
-    pipe: tuple[int, int], channel: Channel, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Its pieces become one packet, after a few that went out by themselves; single keys never wait."""
-    monkeypatch.setattr(os, "sched_yield", lambda: os.write(pipe[1], b"y" * STREAM))
-    out = Outflow(pipe[0], channel)
-    for number in range(1, PATIENCE + 2):
-        os.write(pipe[1], b"x" * STREAM)
-        await until(lambda number=number: len(channel.written) == number)
-    assert [len(data) for data, _ in channel.written] == [STREAM] * PATIENCE + [2 * STREAM]
-    os.write(pipe[1], b"k")
-    await until(lambda: channel.data.endswith(b"k"))
-    os.write(pipe[1], b"x" * STREAM)
-    await until(lambda: len(channel.written) == PATIENCE + 3)
-    assert channel.data.endswith(b"k" + b"x" * STREAM)
-    out.stop()
 
 
 async def test_a_channel_that_takes_no_more_leaves_it_in_the_pipe(

@@ -45,7 +45,9 @@ class Writer(asyncssh.SSHServerSession[bytes]):
     def write(self) -> None:
         while self.left and not self.paused:
             self.channel.write(PIECE)
-            self.channel.writelines((PIECE, PIECE))
+            with self.channel.get_connection().together():
+                self.channel.write(PIECE)
+                self.channel.write(PIECE)
             self.left -= 1
         if not self.left:
             self.channel.exit(0)

@@ -40,7 +40,6 @@ READ = {
     "SSHChannel.resume_reading": "01729f283974",
     "SSHChannel.send_packet": "00e81b763c8f",
     "SSHChannel.write": "1045e2000846",
-    "SSHChannel.writelines": "cc77a3409d85",
     "SSHConnection._cleanup": "ea4cd2aed571",
     "SSHConnection._finish_recv_packet": "e12d96db58b3",
     "SSHConnection._process_kexinit": "439bdf2fc55e",
