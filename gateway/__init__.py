@@ -37,7 +37,7 @@ Floors: who may import whom. A test holds them (setup.cfg has the contracts)::
     0  errors names units keys users devices quotas leases usage images mounts networks workspaces sessions
                                                       keyoptions sources certificates credentials clock
                                                       onetime throttle tables notices health occupants losses
-                                                      mirrors config disks history
+                                                      mirrors config disks history reporting pictures
                                                       asking telling
                                                       queueing booking needs standing ordering preemption
                                                       reserving purses waiting timetable placement fairness

@@ -37,6 +37,9 @@ class Tally:
         return self.total / self.count if self.count else None
 
 
+NOTHING = Tally()
+
+
 @dataclass(frozen=True)
 class GpuLook:
     """What a GPU did at one moment, and the lease that held it: per cent, and bytes of its memory."""
@@ -76,8 +79,8 @@ class GpuUse:
     lease: int | None
     samples: int = 0
     busy: int = 0
-    utilization: Tally = Tally()
-    memory: Tally = Tally()
+    utilization: Tally = NOTHING
+    memory: Tally = NOTHING
 
 
 @dataclass(frozen=True)
@@ -87,7 +90,7 @@ class ContainerUse:
     user_id: int
     samples: int = 0
     cpu: int = 0
-    memory: Tally = Tally()
+    memory: Tally = NOTHING
 
 
 @dataclass(frozen=True)
@@ -139,4 +142,4 @@ def _containers(looks: Iterable[ContainerLook]) -> tuple[ContainerUse, ...]:
 
 
 def _one(value: int | None) -> Tally:
-    return Tally() if value is None else Tally(1, value, value)
+    return NOTHING if value is None else Tally(1, value, value)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -16,6 +18,7 @@ from admin.call import caller
 from admin.main import cli
 from gateway.certificates import Trust
 from gateway.devices import DeviceRequest
+from gateway.history import ContainerUse, GpuUse, Tally, Window
 from gateway.onetime import digest_of, opens
 from gateway.passwords import matches
 from gateway.sqlite.store import Store
@@ -325,11 +328,62 @@ def test_a_report_of_gpu_hours(gpuadmin: Gpuadmin, store: Store) -> None:
     assert bob["gpu_seconds"] // 60 == 180
     assert listed(gpuadmin("report", "--since", "1d", "--json"))[0]["gpu_seconds"] == 24 * 3600
     assert [line.split() for line in done(gpuadmin("report")).splitlines()] == [
-        ["USER", "GPU-HOURS", "LEASES"],
-        ["alice", "30", "1"],
-        ["bob", "3", "1"],
+        ["USER", "GPU-HOURS", "LEASES", "USED", "BUSY", "SEEN"],
+        ["alice", "30", "1", "-", "-", "0%"],
+        ["bob", "3", "1", "-", "-", "0%"],
     ]
+
+
+def test_a_report_of_what_was_used(gpuadmin: Gpuadmin, store: Store, tmp_path: Path) -> None:
+    """By user and by group, as table, JSON, CSV and picture, which all say the same."""
+    add_people(store, "alice", "bob")
+    store.add_group("vision", "root", NOW)
+    store.join("vision", ["alice"], "root", NOW)
+    now = datetime.now(UTC)
+    begin = now - timedelta(hours=1)
+    one = store.grant("alice", DeviceRequest(1, (gpu(0).id,)), timedelta(hours=2), "root", begin)
+    two = store.grant("bob", DeviceRequest(1, (gpu(1).id,)), timedelta(hours=2), "root", begin)
+    for turn in range(6):
+        uses = (
+            GpuUse(gpu(0).id, one.id, 10, 5, Tally(10, 500, 100)),
+            GpuUse(gpu(1).id, two.id, 10),
+            GpuUse(gpu(1).id, None, 10, 9, Tally(10, 900, 90)),
+        )
+        consumed = (ContainerUse(1, 10, 60_000_000),)
+        store.keep_history(Window(begin + turn * timedelta(minutes=5), 300, 10, uses, consumed), 99)
+    alice, bob = listed(gpuadmin("report", "--json"))
+    assert (alice["used_gpu_seconds"], alice["busy"], alice["cpu_seconds"]) == (900, 0.5, 360)
+    assert (bob["used_gpu_seconds"], bob["busy"], bob["cpu_seconds"]) == (None, None, 0)
+    assert 0.49 < alice["seen"] <= 0.5
+    assert done(gpuadmin("report")).splitlines()[1].split() == ["alice", "1", "1", "0.2", "50%", "50%"]
+    groups = listed(gpuadmin("report", "--group-by", "group", "--json"))
+    assert [(group["group"], group["used_gpu_seconds"]) for group in groups] == [
+        (None, None),
+        ("vision", 900),
+    ]
+    rows = list(csv.DictReader(io.StringIO(done(gpuadmin("report", "--csv")))))
+    assert [(row["user"], row["used_gpu_seconds"], row["busy"]) for row in rows] == [
+        ("alice", "900", "0.5"),
+        ("bob", "", ""),
+    ]
+    half = (begin + timedelta(minutes=10)).isoformat()
+    (alice, _) = listed(gpuadmin("report", "--from", begin.isoformat(), "--to", half, "--json"))
+    assert (alice["gpu_seconds"], alice["used_gpu_seconds"], alice["seen"]) == (600, 300, 1.0)
+    drawn = gpuadmin("report", "--svg", str(tmp_path / "gpus.svg"))
+    assert (drawn.exit_code, drawn.stderr) == (0, f"Drew {tmp_path / 'gpus.svg'}.\n")
+    assert "<title>alice, lease 1: " in (tmp_path / "gpus.svg").read_text()
+
+
+def test_a_report_of_no_time(gpuadmin: Gpuadmin, tmp_path: Path) -> None:
     refused(gpuadmin("report", "--since", "1"), 2, "not a duration")
+    refused(gpuadmin("report", "--from", "yesterday"), 2, "is no moment")
+    refused(gpuadmin("report", "--from", "9999-01-01"), 2, "would end before it begins")
+    refused(gpuadmin("report", "--from", "2026-11-02", "--to", "2026-11-01"), 2, "earlier --from")
+    refused(gpuadmin("report", "--since", "1d", "--to", "0001-01-01"), 2, "earlier --from")
+    assert listed(gpuadmin("report", "--from", "0001-01-01", "--json")) == []
+    refused(gpuadmin("report", "--since", "1d", "--from", "2026-11-01"), 2, "Either --since or --from")
+    refused(gpuadmin("report", "--json", "--csv"), 2, "Either --json or --csv")
+    refused(gpuadmin("report", "--svg", str(tmp_path / "no" / "gpus.svg")), 1, "give another --svg")
 
 
 def test_quotas(gpuadmin: Gpuadmin, store: Store) -> None:
@@ -480,9 +534,7 @@ def test_a_group_that_cannot_be_one_is_status_2(gpuadmin: Gpuadmin, name: str) -
     refused(gpuadmin("group", "add", name), 2, "The name")
 
 
-@pytest.mark.parametrize(
-    "words", ["nope", "user nope", "image promote", "reserve", "leases --nope", "--nope"]
-)
+@pytest.mark.parametrize("words", ["nope", "user nope", "image promote", "reserv", "leases --nope", "--nope"])
 def test_an_unknown_verb_is_status_2(gpuadmin: Gpuadmin, words: str) -> None:
     refused(gpuadmin(*words.split()), 2, "No such")
 
