@@ -88,7 +88,7 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
         connections = Connections(proves)
         admission = Admission(connections, made.desk, step_of, group, lambda: made.time)
         reception = Reception(
-            made.broker, connections, pipes.make, admission, made.answer, group, lambda: made.time
+            made.broker, connections, pipes.make, admission, made.answering.answer, group, lambda: made.time
         )
         reception.accounts = {"alice": Account(1, "alice", True, {ALICE.blob: fingerprint(ALICE)})}
         found = House(made, reception, connections)
