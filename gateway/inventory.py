@@ -28,9 +28,13 @@ class Inventory:
         self._parts = parts
         self._desk = parts.desk
         self._probe = NvmlProbe()
+        self._failure: str | None = None
 
     async def look_at_gpus(self) -> None:
-        """Bring the inventory up to date. Raises UNAVAILABLE when the driver fails, and all GPUs are lost."""
+        """Bring the inventory up to date; when the driver fails all GPUs are lost.
+
+        Raises UNAVAILABLE then, once for each reason.
+        """
         held = await self._held()
         try:
             seen, occupations, asked = await asyncio.to_thread(self._ask)
@@ -38,7 +42,11 @@ class Inventory:
             # What to do about it stands in the log and in doctor; here there is room for what it is.
             reason = error.message.partition(";")[0].partition(":")[0]
             _tell(await self._desk.ask(lambda store: store.lose_devices(reason, now())))
+            if reason == self._failure:
+                return
+            self._failure = reason
             raise
+        self._failure = None
         left = await self._desk.ask(lambda store: store.leftovers())
         containers = await self._containers() if left or _pids(occupations) else ()
         crowd = None if containers is None else await self._crowd(occupations, containers, asked)

@@ -39,12 +39,13 @@ class NvmlProbe:
     def __init__(self, node: str = "local") -> None:
         """`node` is the name that this machine's devices carry."""
         self._node = node
+        self._silent: dict[int, int] = {}
 
     def devices(self) -> list[Device]:
         """All GPUs that answer, by index; none where there is no NVIDIA library.
 
-        A GPU that answers no question, as one that fell off the bus, is left out and logged: without its
-        UUID nobody can say which one it is. Raises PlatformError(UNAVAILABLE) when NVML itself fails.
+        A GPU that answers no question, as one that fell off the bus, is left out and logged once: without
+        its UUID nobody can say which one it is. Raises PlatformError(UNAVAILABLE) when NVML itself fails.
         """
         return list(self.look().devices)
 
@@ -67,12 +68,14 @@ class NvmlProbe:
                     id_ = pynvml.nvmlDeviceGetUUID(handle)
                     model = pynvml.nvmlDeviceGetName(handle)
                 except pynvml.NVMLError as error:
-                    log.warning("GPU %d does not answer: %s", index, error)
                     silent[index] = error.value
+                    if self._silent.get(index) != error.value:
+                        log.warning("GPU %d does not answer: %s", index, error)
                     continue
                 answers, handles[id_] = Answers(), handle
                 found[id_] = self._device(answers, handle, id_, index, model, driver)
                 told[id_] = signs(answers, handle)
+            self._silent = silent
             places = {id_: device.hardware.bus_id or "" for id_, device in found.items()}
             connected = links(handles, places)
         devices = tuple(_connect(device, connected[id_]) for id_, device in found.items())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -129,6 +130,26 @@ def test_a_gpu_is_granted_to_nobody_while_anything_is_left_on_it(
     wait_for(lambda: gpus(lab)[1]["problem"] is None, "the clean GPU")
     lab.admin("allocate", "dana", "--device", MACHINE[1].uuid)
     lab.admin("user", "remove", "dana")
+
+
+def test_a_driver_of_another_version_than_its_library_loses_all_gpus_and_says_so_once(
+    lab: House, change: Change
+) -> None:
+    """As after an upgrade under a running driver. `doctor` says what to do."""
+    lab.add("finn")
+    before = len(lab.events())
+    state.write(Path(lab.environment["LD_LIBRARY_PATH"]) / "state", MACHINE, fails=18)
+    wait_for(lambda: {gpu["state"] for gpu in gpus(lab)} == {"lost"}, "the loss of all")
+    said = "NVIDIA's library and the driver that is loaded are of different versions"
+    assert {gpu["problem"].partition(" (")[0] for gpu in gpus(lab)} == {said}
+    assert said in lab.admin("allocate", "finn", "--gpus", "1", status=75).stderr
+    checks = {row["check"]: row for row in json.loads(lab.admin("doctor", "--json", status=None).stdout)}
+    assert (checks["nvml"]["status"], "reboot" in checks["nvml"]["fix"]) == ("fail", True)
+    failed = [event["work"] for event in lab.events()[before:] if event["event"] == "work_failed"]
+    assert failed.count("look_at_gpus") == 1
+    change(0)
+    wait_for(lambda: {gpu["state"] for gpu in gpus(lab)} == {"healthy"}, "their return")
+    lab.admin("user", "remove", "finn")
 
 
 def test_a_gpu_that_is_lost_under_a_lease_is_replaced_and_its_holder_is_told(

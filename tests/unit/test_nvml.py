@@ -130,6 +130,16 @@ def test_a_lost_gpu_is_left_out_and_the_others_keep_their_index(stand_ins: Path,
     assert answer["told"]["silent"] == {"1": 15}
 
 
+def test_a_gpu_that_stays_silent_is_logged_once(stand_ins: Path, tmp_path: Path) -> None:
+    program = "from gateway.nvml import NvmlProbe as P; p = P(); [p.look() for _ in range(3)]"
+    state.write(tmp_path / "state", [MACHINE[0], replace(MACHINE[1], lost=15)])
+    places = {"LD_LIBRARY_PATH": str(stand_ins), "NVML_STAND_IN_STATE": str(tmp_path / "state")}
+    done = subprocess.run(
+        [sys.executable, "-c", program], env={**os.environ, **places}, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (0, "GPU 1 does not answer: GPU is lost\n")
+
+
 def test_a_driver_that_came_back_is_seen_by_the_same_process(stand_ins: Path, tmp_path: Path) -> None:
     state.write(tmp_path / "state", MACHINE, driver="550.1", fails=9)
     with Asker(stand_ins, tmp_path / "state") as ask:
