@@ -62,10 +62,15 @@ class Alarms:
             self._era = await asyncio.to_thread(_era)
         fresh = _Ear(places)
         fresh.start()
-        # Only now the old one need hear no more: what comes in between would never be told.
-        await fresh.ready
-        while ear is not None and (found := ear.left()) is not None:
-            await self._note(found)
+        try:
+            # Only now the old one need hear no more: what comes in between would never be told.
+            await fresh.ready
+            while ear is not None and (found := ear.left()) is not None:
+                await self._note(found)
+        except BaseException:
+            # Nobody else knows of it, and as long as it listens its GPUs cannot be reset.
+            fresh.stop()
+            raise
         if ear is not None:
             ear.stop()
         return fresh
