@@ -132,6 +132,7 @@ def test_a_gpu_is_granted_to_nobody_while_anything_is_left_on_it(
     lab.admin("user", "remove", "dana")
 
 
+@pytest.mark.slow
 def test_a_driver_of_another_version_than_its_library_loses_all_gpus_and_says_so_once(
     lab: House, change: Change
 ) -> None:
