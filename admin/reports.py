@@ -51,7 +51,13 @@ COLUMNS: list[Column] = [
 @click.option("--since", "length", metavar="DURATION", help=f"How far back, {DEFAULT} if nothing is said.")
 @click.option("--from", "begin", metavar="TIME", help="From when, instead of --since: 2026-12-01T09:00.")
 @click.option("--to", "end", metavar="TIME", help="Until when; now if nothing is said.")
-@click.option("--group-by", type=click.Choice(["user", "group"]), default="user", show_default=True)
+@click.option(
+    "--group-by",
+    type=click.Choice(["user", "group"]),
+    default="user",
+    show_default=True,
+    help="Whose hours a line has.",
+)
 @as_json
 @click.option("--csv", "as_csv", is_flag=True, help="Print comma-separated values.")
 @click.option(
