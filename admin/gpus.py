@@ -97,12 +97,13 @@ def record(device: Device, lease: Lease | None, use: Use) -> dict[str, Any]:
     }
 
 
-def records(call: Call, watch: Watch) -> list[dict[str, Any]]:
-    """Every GPU, by index. What a driver that does not answer leaves open is null."""
+def records(call: Call, watch: Watch) -> tuple[list[dict[str, Any]], bool]:
+    """Every GPU, by index, and whether the driver answers: what it leaves open is null."""
     devices = call.store.devices()
-    uses = (watch.look(call.store.users()) if devices else None) or {}
+    uses = watch.look(call.store.users()) if devices else {}
     held = _holders(call)
-    return [record(device, held.get(device.id), uses.get(device.id, Use())) for device in devices]
+    found = [record(device, held.get(device.id), (uses or {}).get(device.id, Use())) for device in devices]
+    return found, uses is not None
 
 
 def _holders(call: Call) -> dict[str, Lease]:
@@ -120,7 +121,7 @@ def list_(call: Call, as_json: bool) -> None:
       gpuadmin gpu list --json
     """
     look(call)
-    listing(records(call, Watch()), COLUMNS, as_json)
+    listing(records(call, Watch())[0], COLUMNS, as_json)
 
 
 @gpu.command()
@@ -140,7 +141,7 @@ def show(call: Call, id_: str, as_json: bool) -> None:
         raise PlatformError(Code.NOT_FOUND, f"There is no GPU {id_!r}; see: gpuadmin gpu list")
     hardware = device.hardware
     shown = {
-        **next(each for each in records(call, Watch()) if each["id"] == id_),
+        **next(each for each in records(call, Watch())[0] if each["id"] == id_),
         "bus_id": hardware.bus_id,
         "minor": hardware.minor,
         "capability": hardware.capability,

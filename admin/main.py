@@ -49,6 +49,7 @@ _MODULES = {
     "report": "reports",
     "reserve": "reserving",
     "session": "sessions",
+    "top": "top",
     "user": "users",
     "why": "queue",
     "workspace": "workspaces",

@@ -40,13 +40,14 @@ class Use:
 
 
 class Watch:
-    """Asks again and again; one that is still asking is not asked a second time."""
+    """Asks again and again, each time for `within` seconds; while it still asks it does not ask anew."""
 
-    def __init__(self) -> None:
+    def __init__(self, within: float = WITHIN) -> None:
+        self._within = within
         self._thread: threading.Thread | None = None
         self._answers: list[dict[str, Use]] = []
 
-    def look(self, users: Iterable[User], within: float = WITHIN) -> dict[str, Use] | None:
+    def look(self, users: Iterable[User]) -> dict[str, Use] | None:
         """What each GPU that answers does, by its id; None when the driver fails or does not answer."""
         names = {user.uid: user.name for user in users}
         if self._thread is None or not self._thread.is_alive():
@@ -54,7 +55,7 @@ class Watch:
             # A daemon: the program ends whether it ends or not.
             self._thread = threading.Thread(target=self._ask, args=(names,), daemon=True)
             self._thread.start()
-        self._thread.join(within)
+        self._thread.join(self._within)
         return self._answers[0] if self._answers else None
 
     def _ask(self, names: Mapping[int, str]) -> None:
