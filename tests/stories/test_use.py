@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.cgroups import ControlGroups
 from gateway.history import Window
 from tests.conftest import GpuEngine
 from tests.stories.conftest import a_lab
@@ -30,16 +31,25 @@ def lab(gpu_engine: GpuEngine, base_image: str) -> Iterator[House]:
         house.admin("allocate", "alice", "--device", MACHINE[1].uuid)
         alice.ssh("sleep 10000 </dev/null >/dev/null 2>&1 &")
         stack.callback(lambda: state.write(file, MACHINE))
-        (container,) = house.containers()
-        sleeps = [
-            line.split()[0]
-            for line in house.docker("top", container, "-eo", "pid,args").splitlines()
-            if "sleep 10000" in line
-        ]
-        work = replace(MACHINE[1], used=8 << 30, utilization=70, processes=((int(sleeps[0]), 8 << 30),))
+        pid = wait_for(lambda: sleeper(house), "her program")
+        work = replace(MACHINE[1], used=8 << 30, utilization=70, processes=((pid, 8 << 30),))
         foreign = replace(MACHINE[2], used=3 << 30, processes=((os.getpid(), 3 << 30),))
         state.write(file, [MACHINE[0], work, foreign, MACHINE[3]])
         yield house
+
+
+def sleeper(house: House) -> int | None:
+    """The pid of her program on the host, once it is what it was started as."""
+    (container,) = house.containers()
+    lines = house.docker("top", container, "-eo", "pid,args").splitlines()
+    return next(
+        (
+            int(pid)
+            for pid, _, words in (line.strip().partition(" ") for line in lines)
+            if words.strip() == "sleep 10000"
+        ),
+        None,
+    )
 
 
 def windows(lab: House) -> list[Window]:
@@ -70,6 +80,8 @@ def test_a_gateway_keeps_what_it_saw_when_it_ends(lab: House) -> None:
     (container,) = seen.containers
     assert container.user_id == user["id"]
     assert container.memory.mean
+    (consumed,) = ControlGroups().consumption(lab.containers()).values()
+    assert consumed.cpu > 0
 
 
 def test_an_operator_sees_who_uses_what_now(lab: House) -> None:
