@@ -14,13 +14,12 @@ from click.testing import CliRunner
 from admin.main import cli
 from tests.support.stores import NOW, add_people, gpu, open_store
 
-ROUNDS = 200
 RIVALS = [f"user{number}" for number in range(8)]
 
 
-def rival(state: Path, name: str, start: Barrier, answers: Connection) -> None:
+def rival(state: Path, name: str, rounds: int, start: Barrier, answers: Connection) -> None:
     """One operator's process: the whole command line each time, with a store of its own."""
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         start.wait(60)
         result = CliRunner().invoke(
             cli, ["--state", str(state), "allocate", name, "--gpus", "1", "--for", "8h"]
@@ -28,8 +27,9 @@ def rival(state: Path, name: str, start: Barrier, answers: Connection) -> None:
         answers.send((result.exit_code, result.stdout, result.stderr))
 
 
-@pytest.mark.timeout(300)
-def test_the_last_gpu_goes_to_exactly_one_of_eight_two_hundred_times(tmp_path: Path) -> None:
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("rounds", [200, pytest.param(1000, marks=pytest.mark.slow)])
+def test_the_last_gpu_goes_to_exactly_one_of_eight_each_time(tmp_path: Path, rounds: int) -> None:
     state = tmp_path / "state"
     with closing(open_store(state)) as store:
         store.sync_devices([gpu(0)], NOW)
@@ -38,13 +38,13 @@ def test_the_last_gpu_goes_to_exactly_one_of_eight_two_hundred_times(tmp_path: P
         start = forking.Barrier(len(RIVALS) + 1)
         pipes = [forking.Pipe(duplex=False) for _ in RIVALS]
         processes = [
-            forking.Process(target=rival, args=(state, name, start, there))
+            forking.Process(target=rival, args=(state, name, rounds, start, there))
             for name, (_, there) in zip(RIVALS, pipes, strict=True)
         ]
         for process in processes:
             process.start()
         try:
-            winners = [_round(store, start, [here for here, _ in pipes]) for _ in range(ROUNDS)]
+            winners = [_round(store, start, [here for here, _ in pipes]) for _ in range(rounds)]
         finally:
             start.abort()
             for process in processes:
