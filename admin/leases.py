@@ -20,9 +20,9 @@ from gateway.errors import Code, PlatformError
 from gateway.leases import Lease, State
 from gateway.names import parse_user_name
 from gateway.quotas import gpus as gpus_in_words
+from gateway.scheduling.waiting import Request
 from gateway.store import Waiting
 from gateway.units import format_duration, format_instant, parse_duration
-from gateway.waiting import Request
 
 COLUMNS = [
     ("LEASE", field("id")),

@@ -13,7 +13,7 @@ from admin.output import Record, instant, listing, say
 from gateway.errors import Code, PlatformError
 from gateway.names import parse_user_name
 from gateway.quotas import gpus
-from gateway.standing import Standing
+from gateway.scheduling.standing import Standing
 from gateway.store import Waiting
 from gateway.units import format_duration, format_instant
 

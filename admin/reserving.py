@@ -14,8 +14,8 @@ from gateway.devices import DeviceRequest
 from gateway.errors import Code, PlatformError
 from gateway.names import parse_user_name
 from gateway.quotas import gpus as gpus_in_words
+from gateway.scheduling.waiting import Reservation
 from gateway.units import format_instant, parse_duration, parse_instant
-from gateway.waiting import Reservation
 
 COLUMNS = [
     ("RESERVATION", field("id")),

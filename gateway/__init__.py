@@ -39,8 +39,7 @@ Floors: who may import whom. A test holds them (setup.cfg has the contracts)::
                                                       onetime throttle tables notices health occupants losses
                                                       mirrors config disks history reporting pictures
                                                       asking telling
-                                                      queueing booking needs standing ordering preemption
-                                                      reserving purses waiting timetable placement fairness
+                                                      scheduling/: who is granted which GPU, and when
                                                       the nouns: values and decisions
 
 Two protocols, a module each: verbs.py (worker and broker) and runner/protocol.py (worker, broker and

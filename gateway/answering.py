@@ -20,7 +20,7 @@ from gateway.errors import Code, PlatformError
 from gateway.journal import explain
 from gateway.leases import Lease
 from gateway.questions import Say
-from gateway.standing import Standing
+from gateway.scheduling.standing import Standing
 from gateway.throttle import Throttle
 from gateway.timekeeper import Timekeeper
 

@@ -13,8 +13,8 @@ from typing import Protocol
 
 from gateway.devices import Device, DeviceRequest
 from gateway.leases import Lease
-from gateway.standing import Standing
-from gateway.waiting import Request
+from gateway.scheduling.standing import Standing
+from gateway.scheduling.waiting import Request
 
 
 @dataclass(frozen=True)

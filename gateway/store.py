@@ -22,9 +22,9 @@ from gateway.keys import PublicKey
 from gateway.leases import Lease
 from gateway.losses import Change
 from gateway.notices import Farewell
-from gateway.standing import Standing
+from gateway.scheduling.standing import Standing
+from gateway.scheduling.waiting import Request
 from gateway.users import Account, User
-from gateway.waiting import Request
 from gateway.workspaces import Removal, Workspace
 
 

@@ -14,10 +14,10 @@ from typing import Any
 from gateway import usage
 from gateway.devices import Device, Health
 from gateway.leases import Lease, State
-from gateway.standing import Standing
+from gateway.scheduling.standing import Standing
+from gateway.scheduling.waiting import Request
 from gateway.tables import printable, table
 from gateway.units import format_duration, format_instant, format_size, iso
-from gateway.waiting import Request
 
 Record = Mapping[str, Any]
 

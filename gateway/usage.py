@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from gateway.errors import Code, PlatformError
-from gateway.fairness import Span, Use, weigh
 from gateway.leases import Lease
 from gateway.losses import lost_seconds
 from gateway.quotas import Allowance
+from gateway.scheduling.fairness import Span, Use, weigh
 from gateway.units import format_duration
 
 

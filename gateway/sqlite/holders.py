@@ -13,12 +13,12 @@ from gateway.devices import DeviceRequest
 from gateway.errors import Code, PlatformError
 from gateway.holders import GivenBack
 from gateway.leases import Change, Lease
+from gateway.scheduling.standing import Standing
+from gateway.scheduling.waiting import Request
 from gateway.sqlite.rows import user_of
 from gateway.sqlite.workspaces import Workspaces
-from gateway.standing import Standing
 from gateway.units import format_duration, format_instant
 from gateway.users import User
-from gateway.waiting import Request
 
 MOST_WAITING = 4
 """Requests of one user in the queue: whoever plans it looks at every one."""

@@ -1,6 +1,6 @@
 """What a plan of the queue is made from, read from the database.
 
-Owns that reading. Must not change anything, nor decide who is next: `gateway.queueing` does.
+Owns that reading. Must not change anything, nor decide who is next: `gateway.scheduling.queueing` does.
 """
 
 from __future__ import annotations
@@ -9,11 +9,12 @@ import json
 from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 
-from gateway import fairness, quotas, usage
-from gateway.queueing import Plan, plan
+from gateway import quotas, usage
+from gateway.scheduling import fairness
+from gateway.scheduling.queueing import Plan, plan
+from gateway.scheduling.waiting import Entitlement, Request
 from gateway.sqlite.reservations import Reservations, holding_of
 from gateway.sqlite.rows import instant
-from gateway.waiting import Entitlement, Request
 
 # What was held longer ago counts less than a thousandth.
 _LATELY = 10 * fairness.HALF_LIFE

@@ -1,6 +1,6 @@
 """The queue for GPUs in the database: who waits, and what everybody is granted, in one transaction each.
 
-Owns the rows of requests and how a plan of `gateway.queueing` is carried out. Must not decide who is next,
+Owns the rows of requests and how a plan of `gateway.scheduling` is carried out. Must not decide who is next,
 nor tell anybody.
 """
 
@@ -14,13 +14,13 @@ from gateway import quotas, usage
 from gateway.devices import DeviceRequest
 from gateway.errors import Code, PlatformError
 from gateway.leases import Change, Lease, State, choose
-from gateway.queueing import Plan
+from gateway.scheduling.queueing import Plan
+from gateway.scheduling.standing import Standing
+from gateway.scheduling.waiting import Request
 from gateway.sqlite.planning import Planning
 from gateway.sqlite.rows import Facts, stamp
-from gateway.standing import Standing
 from gateway.store import Served, Waiting
 from gateway.users import User
-from gateway.waiting import Request
 
 
 class Queue(Planning):

@@ -1,7 +1,7 @@
 """Reservations in the database: GPUs kept for a person from a moment on.
 
 Owns the rows, and that a reservation becomes a request when its time comes. Which GPUs are kept is
-`gateway.reserving`'s choice. Must not grant them.
+`gateway.scheduling.reserving`'s choice. Must not grant them.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from gateway import quotas
-from gateway.booking import LAB
 from gateway.devices import DeviceRequest
 from gateway.errors import Code, PlatformError
 from gateway.leases import Lease, State, choose
-from gateway.reserving import reserve
+from gateway.scheduling.booking import LAB
+from gateway.scheduling.reserving import reserve
+from gateway.scheduling.waiting import Holding, Request, Reservation
 from gateway.sqlite.leases import Leases
 from gateway.sqlite.rows import Facts, instant, stamp
 from gateway.units import LONGEST, format_instant
-from gateway.waiting import Holding, Request, Reservation
 
 _STANDING = """
     select reservation.*, user.name from reservation join user on user.id = user_id

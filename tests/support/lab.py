@@ -11,13 +11,13 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from fractions import Fraction
 
-from gateway import fairness
-from gateway.booking import LAB, Policy
 from gateway.devices import Device
-from gateway.fairness import Span, Use
-from gateway.queueing import Plan, plan
 from gateway.quotas import Allowance
-from gateway.waiting import Entitlement, Holding, Request, Reservation
+from gateway.scheduling import fairness
+from gateway.scheduling.booking import LAB, Policy
+from gateway.scheduling.fairness import Span, Use
+from gateway.scheduling.queueing import Plan, plan
+from gateway.scheduling.waiting import Entitlement, Holding, Request, Reservation
 
 
 @dataclass(frozen=True)

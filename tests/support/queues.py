@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
-from gateway.booking import Policy
 from gateway.devices import Device
-from gateway.queueing import Plan, plan
-from gateway.waiting import WHOLE, Entitlement, Holding, Profiles, Request, Reservation
+from gateway.scheduling.booking import Policy
+from gateway.scheduling.queueing import Plan, plan
+from gateway.scheduling.waiting import WHOLE, Entitlement, Holding, Profiles, Request, Reservation
 from tests.support.stores import NOW
 
 HOUR = timedelta(hours=1)

@@ -14,12 +14,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from statistics import fmean
 
-from gateway import ordering
-from gateway.booking import LAB, Policy
 from gateway.devices import Device
-from gateway.fairness import jain
-from gateway.ordering import ARRIVAL, Queue, Term
-from gateway.waiting import Request
+from gateway.scheduling import ordering
+from gateway.scheduling.booking import LAB, Policy
+from gateway.scheduling.fairness import jain
+from gateway.scheduling.ordering import ARRIVAL, Queue, Term
+from gateway.scheduling.waiting import Request
 from tests.support import arrivals
 from tests.support.arrivals import Arrival
 from tests.support.lab import Lab, Quota, Run

@@ -10,7 +10,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.fairness import HALF_LIFE, Span, Use, by_user, charged, decayed, gpu_seconds, jain, weigh
+from gateway.scheduling.fairness import (
+    HALF_LIFE,
+    Span,
+    Use,
+    by_user,
+    charged,
+    decayed,
+    gpu_seconds,
+    jain,
+    weigh,
+)
 from tests.support.stores import NOW
 
 HOUR = timedelta(hours=1)

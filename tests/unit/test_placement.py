@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.placement import EXACT, Link, Links, choose, level
+from gateway.scheduling.placement import EXACT, Link, Links, choose, level
 
 
 def ids(count: int) -> list[str]:

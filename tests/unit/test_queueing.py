@@ -8,10 +8,10 @@ from itertools import permutations
 
 import pytest
 
-from gateway.booking import Policy
 from gateway.devices import Hardware, Health
 from gateway.quotas import Allowance
-from gateway.waiting import Entitlement
+from gateway.scheduling.booking import Policy
+from gateway.scheduling.waiting import Entitlement
 from tests.support.queues import (
     HOUR,
     asks,

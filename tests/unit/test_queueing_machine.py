@@ -10,10 +10,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from gateway.booking import Policy
-from gateway.queueing import plan
 from gateway.quotas import Allowance
-from gateway.waiting import Request, Reservation
+from gateway.scheduling.booking import Policy
+from gateway.scheduling.queueing import plan
+from gateway.scheduling.waiting import Request, Reservation
 from tests.support.lab import Lab, Quota
 from tests.support.queues import HOUR, PEOPLE, gpus, user_id
 from tests.support.stores import NOW

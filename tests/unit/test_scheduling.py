@@ -10,9 +10,9 @@ from datetime import timedelta
 
 import pytest
 
-from gateway.booking import LAB
 from gateway.quotas import Allowance
-from gateway.waiting import Entitlement, Holding, Request
+from gateway.scheduling.booking import LAB
+from gateway.scheduling.waiting import Entitlement, Holding, Request
 from tests.conftest import ROOT
 from tests.support import arrivals
 from tests.support.queues import HOUR, asks, everybody, gpus, holds, planned, starts

@@ -10,8 +10,8 @@ from datetime import timedelta
 
 import pytest
 
-from gateway.ordering import PATIENCE
-from gateway.waiting import Request, Reservation
+from gateway.scheduling.ordering import PATIENCE
+from gateway.scheduling.waiting import Request, Reservation
 from tests.support import arrivals
 from tests.support.arrivals import DAY, HOUR, Arrival
 from tests.support.lab import Lab, Quota, Run

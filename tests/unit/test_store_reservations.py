@@ -12,8 +12,8 @@ import pytest
 from gateway.devices import DeviceRequest
 from gateway.errors import Code, PlatformError
 from gateway.quotas import Owner
+from gateway.scheduling.waiting import Reservation
 from gateway.sqlite.store import Store
-from gateway.waiting import Reservation
 from tests.support.stores import NOW, add_people, gpu, open_store
 
 ONE, TWO = DeviceRequest(1), DeviceRequest(2)

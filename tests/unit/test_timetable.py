@@ -7,7 +7,7 @@ from datetime import timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.timetable import FOREVER, Claim, Opening, Timetable, earliest, later
+from gateway.scheduling.timetable import FOREVER, Claim, Opening, Timetable, earliest, later
 from tests.support.stores import NOW
 
 HOUR = timedelta(hours=1)

@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway import fairness, usage
+from gateway import usage
 from gateway.errors import PlatformError
 from gateway.leases import Lease, State
 from gateway.losses import Loss
 from gateway.quotas import Allowance
+from gateway.scheduling import fairness
 from tests.support.stores import NOW
 
 HOUR = timedelta(hours=1)

@@ -11,9 +11,9 @@ from datetime import datetime
 from itertools import chain
 
 from gateway.devices import Device
-from gateway.timetable import Claim, Timetable
+from gateway.scheduling.timetable import Claim, Timetable
+from gateway.scheduling.waiting import Holding, Request, Reservation, sound
 from gateway.units import format_instant
-from gateway.waiting import Holding, Request, Reservation, sound
 
 
 @dataclass(frozen=True)

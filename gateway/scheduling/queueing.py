@@ -11,12 +11,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from gateway.booking import LAB, Book, Grant, Notice, Policy
 from gateway.devices import Device
-from gateway.ordering import Queue, lines, order
-from gateway.standing import Standing
-from gateway.timetable import FOREVER
-from gateway.waiting import WHOLE, Entitlement, Holding, Profiles, Request, Reservation
+from gateway.scheduling.booking import LAB, Book, Grant, Notice, Policy
+from gateway.scheduling.ordering import Queue, lines, order
+from gateway.scheduling.standing import Standing
+from gateway.scheduling.timetable import FOREVER
+from gateway.scheduling.waiting import WHOLE, Entitlement, Holding, Profiles, Request, Reservation
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def plan(
     """Decide what is granted at `now` and when the rest may begin.
 
     `held` are all leases that have devices, those that should be over included; `usage` the decayed
-    GPU-seconds by user id (gateway.fairness); `allowances` everybody's quota by user id: who has none may
+    GPU-seconds by user id (fairness.py); `allowances` everybody's quota by user id: who has none may
     hold nothing. `profiles` says which devices are MIG slices.
 
     The same input gives the same plan, in whatever order it is listed.

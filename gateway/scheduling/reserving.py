@@ -9,15 +9,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from gateway.booking import LAB
 from gateway.devices import Device
 from gateway.errors import Code, PlatformError
-from gateway.needs import taken
-from gateway.placement import choose
-from gateway.standing import shortage
-from gateway.timetable import later
+from gateway.scheduling.booking import LAB
+from gateway.scheduling.needs import taken
+from gateway.scheduling.placement import choose
+from gateway.scheduling.standing import shortage
+from gateway.scheduling.timetable import later
+from gateway.scheduling.waiting import WHOLE, Holding, Request, Reservation, links, sound, suits
 from gateway.units import format_instant
-from gateway.waiting import WHOLE, Holding, Request, Reservation, links, sound, suits
 
 # Nobody's id: her own earlier reservations keep GPUs from her as well.
 _NOBODY = -1

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from fractions import Fraction
 
-from gateway.waiting import Entitlement, Holding, Profiles, held_weight
+from gateway.scheduling.waiting import Entitlement, Holding, Profiles, held_weight
 
 
 def reclaimable(

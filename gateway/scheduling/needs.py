@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from gateway.devices import Device
-from gateway.fairness import Span
-from gateway.standing import of_holding, of_reservation
-from gateway.timetable import Timetable, later
-from gateway.waiting import Holding, Profiles, Request, Reservation, sound, weight
+from gateway.scheduling.fairness import Span
+from gateway.scheduling.standing import of_holding, of_reservation
+from gateway.scheduling.timetable import Timetable, later
+from gateway.scheduling.waiting import Holding, Profiles, Request, Reservation, sound, weight
 
 # How soon a container that should have stopped is expected to have: never at once, or its GPUs were free.
 _SOON = timedelta(minutes=1)

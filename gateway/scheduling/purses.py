@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from fractions import Fraction
 
-from gateway.fairness import Span
 from gateway.quotas import gpus
+from gateway.scheduling.fairness import Span
+from gateway.scheduling.waiting import Entitlement
 from gateway.units import format_duration
 from gateway.usage import hours
-from gateway.waiting import Entitlement
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ from datetime import datetime, timedelta
 from fractions import Fraction
 
 from gateway.devices import Device, Health
-from gateway.fairness import weigh
-from gateway.placement import Link, level
 from gateway.quotas import Allowance
+from gateway.scheduling.fairness import weigh
+from gateway.scheduling.placement import Link, level
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from gateway.fairness import HALF_LIFE
+from gateway.scheduling.fairness import HALF_LIFE
+from gateway.scheduling.waiting import Request
 from gateway.units import format_duration
 from gateway.usage import hours
-from gateway.waiting import Request
 
 PATIENCE = timedelta(days=7)
 """Who has waited for so long goes before all who have not: nobody can be passed for ever."""

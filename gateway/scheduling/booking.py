@@ -13,15 +13,14 @@ from datetime import datetime, timedelta
 from itertools import chain
 
 from gateway.devices import Device, Health
-from gateway.needs import Need, taken, time_of
-from gateway.ordering import TERMS, Term
-from gateway.placement import choose
-from gateway.preemption import fewest, reclaimable
-from gateway.purses import Purse
-from gateway.standing import of_request, shortage, unknown
-from gateway.timetable import Opening, Timetable, earliest, later
-from gateway.units import format_instant
-from gateway.waiting import (
+from gateway.scheduling.needs import Need, taken, time_of
+from gateway.scheduling.ordering import TERMS, Term
+from gateway.scheduling.placement import choose
+from gateway.scheduling.preemption import fewest, reclaimable
+from gateway.scheduling.purses import Purse
+from gateway.scheduling.standing import of_request, shortage, unknown
+from gateway.scheduling.timetable import Opening, Timetable, earliest, later
+from gateway.scheduling.waiting import (
     Entitlement,
     Holding,
     Profiles,
@@ -31,6 +30,7 @@ from gateway.waiting import (
     links,
     suits,
 )
+from gateway.units import format_instant
 
 
 @dataclass(frozen=True)
