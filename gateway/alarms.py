@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 
-from gateway import boot
+from gateway import boot, health, notices
 from gateway.devices import Health
 from gateway.errors import PlatformError
 from gateway.journal import explain, note
@@ -24,6 +24,8 @@ WAIT_MILLISECONDS = 5000
 LOOK_EVERY = 1.0
 """Seconds between looks whether other GPUs are to be heard."""
 AGAIN_AFTER = 5.0
+TELL_AGAIN_AFTER = 600.0
+"""Seconds before a holder reads of the same error again: a program that fails in a loop fills no terminal."""
 
 
 class Alarms:
@@ -31,7 +33,9 @@ class Alarms:
 
     def __init__(self, parts: Parts) -> None:
         self._desk = parts.desk
+        self._broker = parts.broker
         self._era = ""
+        self._told: dict[tuple[int, Xid], float] = {}
 
     async def run(self) -> None:
         """Hear them until cancelled; a driver that fails is asked again."""
@@ -67,6 +71,7 @@ class Alarms:
             await fresh.ready
             while ear is not None and (found := ear.left()) is not None:
                 await self._note(found)
+            note("gpus_heard", gpus=sorted(places))
         except BaseException:
             # Nobody else knows of it, and as long as it listens its GPUs cannot be reset.
             fresh.stop()
@@ -85,6 +90,22 @@ class Alarms:
         era, moment = self._era, now()
         changed = await self._desk.ask(lambda store: store.note_xid(xid.device, xid.number, era, moment))
         note("gpu_xid", gpu=xid.device, xid=xid.number, quarantined=changed)
+        # Of a GPU that is taken out of use its holder is told with what takes its place.
+        if health.of_xid(xid.number).health is Health.HEALTHY:
+            await self._tell_holder(xid)
+
+    async def _tell_holder(self, xid: Xid) -> None:
+        """A program of hers, most often, has failed: she reads why. Again only when some time has passed."""
+        leases = await self._desk.ask(lambda store: store.held_leases())
+        lease = next((lease for lease in leases if xid.device in lease.devices), None)
+        device = self._broker.inventory.get(xid.device)
+        moment = asyncio.get_running_loop().time()
+        self._told = {what: at for what, at in self._told.items() if moment - at < TELL_AGAIN_AFTER}
+        if lease is None or device is None or (lease.id, xid) in self._told:
+            return
+        self._told[lease.id, xid] = moment
+        found = health.of_xid(xid.number).text
+        self._broker.announce(lease.user_id, notices.reported(lease, f"GPU {device.index}", found))
 
 
 def _era() -> str:

@@ -74,6 +74,14 @@ def warning(lease: Lease, names: str, now: datetime) -> str:
     )
 
 
+def reported(lease: Lease, name: str, found: str) -> str:
+    """What a holder is told of an error that the GPU `name` of hers reported, and that leaves it in use."""
+    return (
+        f"{name} of your lease {lease.id} reported {found}. If a program of yours failed, this is why; the "
+        "GPU stays in use."
+    )
+
+
 def stopping(reason: str, until: datetime) -> str:
     """What is said, and greeted with, while her programs have time to save their work."""
     return (

@@ -16,6 +16,7 @@ from tests.conftest import GpuEngine
 from tests.stories.conftest import a_lab
 from tests.support.house import House, wait_for
 from tests.support.nvidia import state
+from tests.support.terminal import Terminal
 
 MACHINE = state.gpus(4)
 Change = Callable[..., None]
@@ -52,6 +53,12 @@ def xids(lab: House) -> list[dict[str, Any]]:
     return [event for event in lab.events() if event["event"] == "gpu_xid"]
 
 
+def all_heard(lab: House) -> bool:
+    """Whether errors of all GPUs are listened for: the driver keeps none for later."""
+    heard = [event["gpus"] for event in lab.events() if event["event"] == "gpus_heard"]
+    return heard[-1:] == [sorted(gpu.uuid for gpu in MACHINE)]
+
+
 def leases_of(lab: House, name: str) -> list[dict[str, Any]]:
     return [lease for lease in lab.listed("leases") if lease["user"] == name]
 
@@ -60,6 +67,7 @@ def test_an_xid_of_the_hardware_takes_a_gpu_out_of_use_at_once_and_one_of_a_prog
     lab: House, change: Change
 ) -> None:
     """Both are kept for the operator to see; her word ends the quarantine; other GPUs are heard meanwhile."""
+    wait_for(lambda: all_heard(lab), "who hears all GPUs")
     alarmed = len(xids(lab))
     change(0, xids=(31,))
     wait_for(lambda: len(xids(lab)) == alarmed + 1, "the program's Xid")
@@ -79,6 +87,20 @@ def test_an_xid_of_the_hardware_takes_a_gpu_out_of_use_at_once_and_one_of_a_prog
     wait_for(lambda: len(xids(lab)) == alarmed + 3, "another GPU's Xid")
     assert lab.admin("gpu", "undrain", MACHINE[0].uuid).stdout == f"{MACHINE[0].uuid} can be granted again.\n"
     assert gpus(lab)[0]["state"] == "healthy"
+
+
+def test_the_holder_reads_of_an_error_of_her_program(lab: House, change: Change) -> None:
+    """On her terminal, with its number; the GPU stays hers."""
+    erin = lab.add("erin")
+    lab.admin("allocate", "erin", "--device", MACHINE[1].uuid)
+    with Terminal(["ssh", "-F", erin.config, "-tt", "gw"]) as terminal:
+        terminal.wait_for(r"\$ ")
+        wait_for(lambda: all_heard(lab), "who hears all GPUs")
+        change(1, xids=(13,))
+        terminal.wait_for(r"GPU 1 of your lease \d+ reported Xid 13: a program's fault\.")
+    assert [lease["devices"] for lease in leases_of(lab, "erin")] == [[MACHINE[1].uuid]]
+    lab.admin("release", "erin")
+    lab.admin("user", "remove", "erin")
 
 
 @pytest.fixture
