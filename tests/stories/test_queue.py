@@ -61,12 +61,12 @@ def test_who_waits_has_the_gpu_when_it_is_given_back(lab: House, people: tuple[P
 def test_a_terminal_shows_that_a_lease_ends(lab: House, people: tuple[Person, Person]) -> None:
     """A minute before, and nothing of it on a session without a terminal."""
     alice, _ = people
-    with lab.store() as store:
-        # gpuadmin counts in minutes.
-        store.grant("alice", DeviceRequest(1), timedelta(seconds=64), "alice", datetime.now(UTC))
     alice.ssh("true")
     with alice.start("cat") as piped, Terminal(["ssh", "-F", alice.config, "-tt", "gw"]) as terminal:
         terminal.wait_for(r"\$ ")
+        with lab.store() as store:
+            # gpuadmin counts in minutes.
+            store.grant("alice", DeviceRequest(1), timedelta(seconds=62), "alice", datetime.now(UTC))
         terminal.wait_for(r"Your lease \d+ of GPU \d ends in 1m, at .* To keep it longer: gpu extend \d+")
         wait_for(lambda: _state(lab, alice) == "warned", "the state")
         assert piped.communicate(b"", timeout=20) == (b"", b"")
