@@ -118,8 +118,8 @@ def test_at_its_end_a_lease_stops_the_container_and_only_then_frees(lab: House, 
         return lab.docker("ps", "-q", "--filter", next(own), "--filter", next(own)) != ""
 
     with lab.store() as store:
-        # gpuadmin's shortest lease is a minute.
-        store.grant(carol.name, DeviceRequest(1), timedelta(seconds=4), "test", datetime.now(UTC))
+        # gpuadmin's shortest lease is a minute; a slow machine needs some seconds to start her container.
+        store.grant(carol.name, DeviceRequest(1), timedelta(seconds=15), "test", datetime.now(UTC))
     with carol.start("echo in; sleep 1000") as session:
         assert session.stdout is not None
         assert session.stdout.readline() == b"in\n"
