@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -43,3 +45,12 @@ def add_people(store: Store, *names: str) -> None:
     for name in names:
         store.add_user(name, [PublicKey.parse(key_line(name))], SiteAccount(), "root", NOW)
         store.set_quota(name, "gpus", 8, "root", NOW)
+
+
+@contextmanager
+def stocked(state: Path, gpus: int, *names: str) -> Iterator[Store]:
+    """A store in `state` with so many GPUs and these people, closed on the way out."""
+    with closing(open_store(state)) as opened:
+        opened.sync_devices([gpu(index) for index in range(gpus)], NOW)
+        add_people(opened, *names)
+        yield opened

@@ -20,7 +20,7 @@ from gateway.devices import DeviceRequest
 from gateway.leases import State
 from gateway.sqlite.store import Store
 from gateway.store import LiveConnection, LiveSession
-from tests.support.stores import NOW, add_people, gpu, open_store
+from tests.support.stores import NOW, open_store, stocked
 
 Gpuadmin = Callable[..., Result]
 
@@ -32,9 +32,7 @@ def state(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def store(state: Path) -> Iterator[Store]:
-    with closing(open_store(state)) as opened:
-        opened.sync_devices([gpu(0), gpu(1)], NOW)
-        add_people(opened, "alice")
+    with stocked(state, 2, "alice") as opened:
         yield opened
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,16 +12,14 @@ from click.testing import CliRunner, Result
 
 from admin.main import cli
 from gateway.sqlite.store import Store
-from tests.support.stores import NOW, add_people, gpu, open_store
+from tests.support.stores import stocked
 
 Gpuadmin = Callable[..., Result]
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
-    with closing(open_store(tmp_path / "state")) as opened:
-        opened.sync_devices([gpu(0), gpu(1)], NOW)
-        add_people(opened, "alice", "bob")
+    with stocked(tmp_path / "state", 2, "alice", "bob") as opened:
         yield opened
 
 

@@ -6,7 +6,6 @@ import csv
 import io
 import json
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,7 @@ from gateway.onetime import digest_of, opens
 from gateway.passwords import matches
 from gateway.sqlite.store import Store
 from gateway.tables import printable
-from tests.support.stores import NOW, add_people, gpu, key_line, open_store
+from tests.support.stores import NOW, add_people, gpu, key_line, stocked
 
 SECURITY_KEY = (
     "sk-ssh-ed25519@openssh.com AAAAGnNrLXNzaC1lZDI1NTE5QG9wZW5zc2guY29tAAAAIGtra2tra2tra2tra2tra2tra2tr"
@@ -36,8 +35,7 @@ Gpuadmin = Callable[..., Result]
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
     """The store that the commands use, with two GPUs in it."""
-    with closing(open_store(tmp_path / "state")) as opened:
-        opened.sync_devices([gpu(0), gpu(1)], NOW)
+    with stocked(tmp_path / "state", 2) as opened:
         yield opened
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,7 @@ from admin.main import cli
 from gateway.errors import Code, PlatformError
 from gateway.sqlite.store import Store
 from gateway.users import NewUser
-from tests.support.stores import NOW, add_people, key_line, open_store
+from tests.support.stores import NOW, add_people, key_line, stocked
 
 AddFrom = Callable[..., Result]
 PRIVATE = "-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjEAAAAABG5vbmUAAAAEbm9uZQ\n"
@@ -22,7 +21,7 @@ PRIVATE = "-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjEAAAAABG5vbmUA
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
-    with closing(open_store(tmp_path / "state")) as opened:
+    with stocked(tmp_path / "state", 0) as opened:
         yield opened
 
 

@@ -20,7 +20,7 @@ from gateway.devices import DeviceRequest
 from gateway.leases import State
 from gateway.sqlite.store import Store
 from gateway.users import RETENTION
-from tests.support.stores import NOW, add_people, gpu, open_store
+from tests.support.stores import NOW, open_store, stocked
 from tests.support.world import World, world
 
 ALICE = 1
@@ -121,9 +121,7 @@ async def test_it_is_said(here: World, capsys: pytest.CaptureFixture[str]) -> No
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
-    with closing(open_store(tmp_path / "state")) as opened:
-        add_people(opened, "alice", "bob")
-        opened.sync_devices([gpu(0)], NOW)
+    with stocked(tmp_path / "state", 1, "alice", "bob") as opened:
         yield opened
 
 

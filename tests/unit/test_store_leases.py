@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -22,7 +21,7 @@ from gateway.quotas import KEYS
 from gateway.sqlite.store import Store
 from gateway.users import SiteAccount
 from gateway.workspaces import Limits
-from tests.support.stores import NOW, add_people, gpu, open_store
+from tests.support.stores import NOW, add_people, gpu, open_store, stocked
 
 ONE = DeviceRequest(1)
 HOUR = timedelta(hours=1)
@@ -30,9 +29,7 @@ HOUR = timedelta(hours=1)
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
-    with closing(open_store(tmp_path / "state")) as opened:
-        opened.sync_devices([gpu(index) for index in range(2)], NOW)
-        add_people(opened, "alice", "bob")
+    with stocked(tmp_path / "state", 2, "alice", "bob") as opened:
         yield opened
 
 

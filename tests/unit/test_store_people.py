@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -15,12 +14,12 @@ from gateway.errors import Code, PlatformError
 from gateway.keys import PublicKey
 from gateway.sqlite.store import Store
 from gateway.users import SiteAccount
-from tests.support.stores import NOW, add_people, key_line, open_store
+from tests.support.stores import NOW, add_people, key_line, stocked
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
-    with closing(open_store(tmp_path / "state")) as opened:
+    with stocked(tmp_path / "state", 0) as opened:
         yield opened
 
 

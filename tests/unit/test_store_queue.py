@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from gateway.leases import Lease, State
 from gateway.quotas import KEYS, Owner
 from gateway.sqlite.store import Store
 from gateway.store import Waiting
-from tests.support.stores import NOW, add_people, gpu, open_store
+from tests.support.stores import NOW, gpu, stocked
 
 ONE, TWO = DeviceRequest(1), DeviceRequest(2)
 HOUR = timedelta(hours=1)
@@ -23,9 +22,7 @@ HOUR = timedelta(hours=1)
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
-    with closing(open_store(tmp_path / "state")) as opened:
-        opened.sync_devices([gpu(index) for index in range(2)], NOW)
-        add_people(opened, "alice", "bob", "carol")
+    with stocked(tmp_path / "state", 2, "alice", "bob", "carol") as opened:
         yield opened
 
 

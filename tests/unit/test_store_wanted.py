@@ -14,13 +14,12 @@ from gateway.errors import Code, PlatformError
 from gateway.sqlite.store import Store
 from gateway.sqlite.wanted import Answer
 from gateway.store import LiveConnection, LiveSession, Wanted
-from tests.support.stores import NOW, add_people, open_store
+from tests.support.stores import NOW, open_store, stocked
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
-    with closing(open_store(tmp_path / "state")) as opened:
-        add_people(opened, "alice", "bob")
+    with stocked(tmp_path / "state", 0, "alice", "bob") as opened:
         yield opened
 
 
