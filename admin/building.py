@@ -15,6 +15,7 @@ from pathlib import Path
 import gateway
 from admin.call import Call
 from admin.output import progress
+from gateway.channels import Channel
 from gateway.errors import Code, PlatformError
 from gateway.images import ImageVersion, Release, choose, releases
 
@@ -57,12 +58,13 @@ def build(call: Call, order: Order, if_absent: bool) -> tuple[ImageVersion, bool
 
 
 def held_version(call: Call, name: str, version: str | None = None) -> ImageVersion | None:
-    """The newest recorded version of an image that the engine still holds; `version` when it is given."""
+    """The newest version of an image that is not retired and still held; `version` when it is given."""
     # Imported here: it brings the Docker client, which listing must not pay for.
     from gateway.docker import images
 
     for image in reversed(call.store.images()):
-        if image.name == name and version in (None, image.version) and images.find(image.digest):
+        wanted = image.name == name and version in (None, image.version)
+        if wanted and image.channel is not Channel.RETIRED and images.find(image.digest):
             return image
     return None
 

@@ -1,9 +1,12 @@
-"""`gpuadmin image`: what workspaces run.
+"""`gpuadmin image`: what workspaces can run.
 
-Owns the command lines, and who is asked whether an image can run here. Must not know how one is built.
+Owns the group and what brings versions into it; who runs which is rolling.py's. Must not know how an image is
+built.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
 
 import click
 
@@ -11,11 +14,11 @@ from admin.building import Order
 from admin.building import build as build_order
 from admin.call import Call, as_json, pass_call
 from admin.output import field, listing, say
+from admin.rolling import pin, promote, retire, rollback
+from gateway.channels import Channel
 from gateway.errors import Code, PlatformError
-from gateway.images import ImageVersion, driver_fault
-from gateway.names import parse_user_name
-
-INHERIT = "inherit"
+from gateway.images import ImageVersion
+from gateway.rollout import Rollout
 
 COLUMNS = [
     ("NAME", field("name")),
@@ -23,7 +26,8 @@ COLUMNS = [
     ("FLAVOUR", field("flavour")),
     ("CHANNEL", field("channel")),
     ("DEFAULT", field("default")),
-    ("PINNED BY", field("pinned_by")),
+    ("CANARY", field("canary")),
+    ("PINNED BY", lambda record: [*record["pinned_by"], *_groups(record["pinned_by_groups"])]),
     ("REF", field("ref")),
     ("DIGEST", lambda record: record["digest"][:19]),
 ]
@@ -31,7 +35,7 @@ COLUMNS = [
 
 @click.group()
 def image() -> None:
-    """Build, add, list and pin workspace images.
+    """Build, add and list workspace images, and choose who runs which version.
 
     \b
     Example:
@@ -49,9 +53,9 @@ def list_(call: Call, as_json: bool) -> None:
     Example:
       gpuadmin image list --json
     """
-    default = call.store.default_image()
-    pins = call.store.pins()
+    plan = call.store.rollout()
     names = {user.id: user.name for user in call.store.users()}
+    groups = {group.id: group.name for group in call.store.groups()}
     records = [
         {
             "ref": each.ref,
@@ -61,8 +65,10 @@ def list_(call: Call, as_json: bool) -> None:
             "digest": each.digest,
             "registry_digest": each.registry_digest,
             "channel": each.channel,
-            "default": each == default,
-            "pinned_by": [names[id_] for id_, pin in pins.items() if pin == each and id_ in names],
+            "default": each == plan.default,
+            "canary": _canary(plan, each, groups),
+            "pinned_by": [names[id_] for id_, pin in plan.own.items() if pin == each and id_ in names],
+            "pinned_by_groups": [groups[id_] for id_, pin in plan.groups.items() if pin == each],
         }
         for each in call.store.images()
     ]
@@ -91,10 +97,11 @@ def build(
     find_links: str | None,
     if_absent: bool,
 ) -> None:
-    """Build an image on this machine's engine; workspaces run it from their next start on.
+    """Build an image on this machine's engine.
 
-    The first image built is what people get; choose another with `gpuadmin image pin --default`. Packages
-    are fetched by this machine's own pip, with its configuration, and checked against the recipe's lock.
+    The first version of an image is stable at once, and the first image is what people get; a later version
+    is a candidate until `gpuadmin image promote`. Packages are fetched by this machine's own pip, with its
+    configuration, and checked against the recipe's lock.
 
     \b
     Example:
@@ -103,7 +110,7 @@ def build(
     """
     order = Order(name, flavour, version, index_url, find_links)
     recorded, built = build_order(call, order, if_absent)
-    say(f"{'Built' if built else 'Already here:'} {recorded.ref} ({recorded.digest}).")
+    say(f"{'Built' if built else 'Already here:'} {recorded.ref} ({recorded.digest}).{_and_now(recorded)}")
 
 
 @image.command()
@@ -133,69 +140,27 @@ def add(call: Call, ref: str) -> None:
     repository, _, version = ref.rpartition(":")
     name = repository.removeprefix("gpu-gateway/")
     recorded = call.store.add_image(name, version, held.flavour, ref, held.digest, call.actor, call.now)
-    say(f"Added {recorded.ref} ({recorded.digest}).")
+    say(f"Added {recorded.ref} ({recorded.digest}).{_and_now(recorded)}")
 
 
-@image.command()
-@click.argument("words", nargs=-1, metavar="[USER] REF")
-@click.option("--default", "everybody", is_flag=True, help="For everybody who has no pin of her own.")
-@pass_call
-def pin(call: Call, words: tuple[str, ...], everybody: bool) -> None:
-    """Choose the image version of a user's workspace, or with --default of all that have no pin.
-
-    It applies at the next login when nothing of hers runs, or by `gpuadmin workspace recreate`. With
-    --default REF may be an image's name, for always the newest of it; a user's REF "inherit" ends her pin.
-
-    \b
-    Example:
-      gpuadmin image pin alice gpu-gateway/pytorch:2.9.1-cu128
-      gpuadmin image pin --default pytorch
-      gpuadmin image pin alice inherit
-    """
-    if len(words) != 2 - everybody:
-        raise PlatformError(
-            Code.INVALID, "Say whose image and which: USER REF, or --default REF; see `gpuadmin image list`."
-        )
-    ref = words[-1]
-    if everybody:
-        _check_driver(call, _default_of(call, ref), _ids_without_pin(call))
-        call.store.pin_default(ref, call.actor, call.now)
-        say(f"Workspaces without a pin run {ref} from their next start on.")
-        return
-    user = call.store.user(parse_user_name(words[0]))
-    if ref == INHERIT:
-        call.store.pin_image(user.name, None, call.actor, call.now)
-        say(f"The workspace of {user.name} has no pin any more.")
-        return
-    _check_driver(call, call.store.image_version(ref), {user.id})
-    call.store.pin_image(user.name, ref, call.actor, call.now)
-    say(f"The workspace of {user.name} runs {ref} from its next start on.")
+def _and_now(image: ImageVersion) -> str:
+    """What is left to do before people get it."""
+    if image.channel is not Channel.CANDIDATE:
+        return ""
+    return f" It is a candidate; give it to people with: gpuadmin image promote {image.ref}"
 
 
-def _default_of(call: Call, ref: str) -> ImageVersion:
-    """The version that `ref` of --default means now. Raises NOT_FOUND."""
-    return call.store.newest_image(ref) or call.store.image_version(ref)
+def _canary(plan: Rollout, image: ImageVersion, groups: Mapping[int, str]) -> str | None:
+    """`20%` or `group vision` for a version that is offered to these."""
+    canary = plan.canaries.get(image.name)
+    if canary is None or canary.image != image:
+        return None
+    return f"{canary.percent}%" if canary.group is None else _groups([groups[canary.group]])[0]
 
 
-def _ids_without_pin(call: Call) -> set[int]:
-    return {user.id for user in call.store.users()} - set(call.store.pins())
+def _groups(names: Sequence[str]) -> list[str]:
+    return [f"group {name}" for name in names]
 
 
-def _check_driver(call: Call, image: ImageVersion, users: set[int]) -> None:
-    """Raise NOT_FOUND for an image that the engine lost, CONFLICT when one of `users` could not use GPUs."""
-    # Imported here: it brings the Docker client, which listing must not pay for.
-    from gateway.docker import images
-
-    held = images.find(image.digest)
-    if held is None:
-        raise PlatformError(
-            Code.NOT_FOUND, f"This machine's engine has {image.ref} no more; build or pull it again."
-        )
-    live = {lease.user_id for lease in call.store.held_leases() if lease.live}
-    if held.min_driver and live & users:
-        # Imported here: it loads the driver's library, which most commands do not need.
-        from gateway.nvml import NvmlProbe
-
-        fault = driver_fault(image.ref, held.min_driver, NvmlProbe().driver_version())
-        if fault is not None:
-            raise PlatformError(Code.CONFLICT, fault)
+for each in (pin, promote, rollback, retire):
+    image.add_command(each)

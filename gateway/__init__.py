@@ -38,6 +38,7 @@ Floors: who may import whom. A test holds them (setup.cfg has the contracts)::
                                                       keyoptions sources certificates credentials clock
                                                       onetime throttle tables notices health occupants losses
                                                       mirrors config disks history reporting pictures
+                                                      channels rollout
                                                       asking telling
                                                       scheduling/: who is granted which GPU, and when
                                                       the nouns: values and decisions

@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from gateway.channels import Channel
 from gateway.errors import Code, PlatformError
 
 
@@ -16,7 +17,8 @@ from gateway.errors import Code, PlatformError
 class ImageVersion:
     """One build. `digest` is the engine's image id; `registry_digest` is None until it was pushed.
 
-    `ref` is the name that people and engines call it by (`gpu-gateway/base:12.1`).
+    `ref` is the name that people and engines call it by (`gpu-gateway/base:12.1`). `promoted` counts the
+    promotions of all versions: the higher, the later this one became stable; None: never.
     """
 
     id: int
@@ -25,8 +27,9 @@ class ImageVersion:
     version: str
     flavour: str
     digest: str
-    channel: str = "stable"
+    channel: Channel = Channel.STABLE
     registry_digest: str | None = None
+    promoted: int | None = None
 
 
 @dataclass(frozen=True)
@@ -39,13 +42,20 @@ class Release:
     min_driver: str = ""
 
 
-def newest(versions: Sequence[ImageVersion], name: str) -> ImageVersion | None:
-    """What a workspace without a pin runs: the stable version of image `name` that was built last.
+def stable(versions: Sequence[ImageVersion], name: str) -> ImageVersion | None:
+    """The stable version of the image called `name`; None when there is none."""
+    found = (each for each in versions if each.name == name and each.channel is Channel.STABLE)
+    return next(found, None)
 
-    `versions` are in the order in which they were built.
+
+def named(versions: Sequence[ImageVersion], ref: str) -> ImageVersion | None:
+    """The version that was recorded last as `ref`, or whose digest begins with it (`sha256:` and 12 digits).
+
+    `versions` are in the order in which they were built; a tag that was built again means the last build.
     """
-    stable = [version for version in versions if version.name == name and version.channel == "stable"]
-    return stable[-1] if stable else None
+    by_digest = re.fullmatch(r"sha256:[0-9a-f]{12,64}", ref) is not None
+    fits = [each for each in versions if each.ref == ref or (by_digest and each.digest.startswith(ref))]
+    return fits[-1] if fits else None
 
 
 def releases(table: Mapping[str, Mapping[str, object]]) -> list[Release]:

@@ -239,3 +239,39 @@ def m022_history(db: Database) -> None:
         ) strict"""
     )
     db.execute("create index history_container_window on history_container(window_id)")
+
+
+@migrations()
+def m024_rollouts(db: Database) -> None:
+    """Pins of groups, canaries, and promotions: one stable version an image, the last that was built."""
+    db.execute("alter table image_version add column promoted integer")
+    db.execute(
+        """
+        update image_version set promoted = place from (
+            select id as row, row_number() over (order by built_at, id) as place from image_version
+        ) where id = row and channel = 'stable'"""
+    )
+    db.execute(
+        """
+        update image_version set channel = 'deprecated' where channel = 'stable' and promoted <
+            (select max(promoted) from image_version as other where other.name = image_version.name)"""
+    )
+    db.execute("create unique index one_stable on image_version(name) where channel = 'stable'")
+    db.execute(
+        """
+        create table group_pin (
+            group_id integer primary key references user_group(id) on delete cascade,
+            image_id integer not null references image_version(id),
+            place integer not null
+        ) strict"""
+    )
+    db.execute(
+        """
+        create table canary (
+            name text primary key,
+            image_id integer not null references image_version(id),
+            percent integer check (percent between 1 and 99),
+            group_id integer references user_group(id) on delete cascade,
+            check ((percent is null) != (group_id is null))
+        ) strict"""
+    )

@@ -10,14 +10,14 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from gateway.errors import Code, PlatformError
-from gateway.sqlite.images import Images
 from gateway.sqlite.queue import Queue
+from gateway.sqlite.rollouts import Rollouts
 from gateway.sqlite.rows import stamp, user_of
 from gateway.users import RETENTION, User
 from gateway.workspaces import Removal
 
 
-class Workspaces(Queue, Images):
+class Workspaces(Queue, Rollouts):
     """The workspaces' part of the store."""
 
     def start_workspace(self, name: str, rescue: bool, actor: str, now: datetime) -> int:

@@ -476,7 +476,9 @@ def test_images_and_workspaces(gpuadmin: Gpuadmin, store: Store) -> None:
         "registry_digest": None,
         "channel": "stable",
         "default": True,
+        "canary": None,
         "pinned_by": [],
+        "pinned_by_groups": [],
     }
     (workspace,) = listed(gpuadmin("workspace", "list", "--json"))
     assert (workspace["user"], workspace["image"], workspace["connections"]) == (
@@ -532,7 +534,7 @@ def test_a_group_that_cannot_be_one_is_status_2(gpuadmin: Gpuadmin, name: str) -
     refused(gpuadmin("group", "add", name), 2, "The name")
 
 
-@pytest.mark.parametrize("words", ["nope", "user nope", "image promote", "reserv", "leases --nope", "--nope"])
+@pytest.mark.parametrize("words", ["nope", "user nope", "image demote", "reserv", "leases --nope", "--nope"])
 def test_an_unknown_verb_is_status_2(gpuadmin: Gpuadmin, words: str) -> None:
     refused(gpuadmin(*words.split()), 2, "No such")
 

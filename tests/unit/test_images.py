@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from gateway.channels import Channel
 from gateway.errors import Code, PlatformError
-from gateway.images import ImageVersion, choose, driver_fault, driver_runs, newest, releases
+from gateway.images import ImageVersion, choose, driver_fault, driver_runs, named, releases, stable
 
 ROOT = Path(__file__).resolve().parents[2]
 KNOWN = releases(tomllib.loads((ROOT / "images" / "pytorch" / "versions.toml").read_text()))
@@ -82,9 +83,14 @@ def test_a_lock_file_holds_its_torch_with_a_hash_and_says_nothing_of_where_it_wa
         assert name.startswith("#") or f"\n{name}==" in f"\n{lock}", name
 
 
-def test_the_newest_is_the_stable_version_that_was_built_last() -> None:
+def test_a_version_is_found_by_its_last_build_or_by_a_digest() -> None:
     made = [
-        ImageVersion(number, f"x:{number}", "x", str(number), "cpu", f"sha256:{number}") for number in (1, 2)
+        ImageVersion(number, "x:1", "x", "1", "cpu", f"sha256:{number:064x}", channel)
+        for number, channel in enumerate((Channel.STABLE, Channel.CANDIDATE))
     ]
-    assert newest(made, "x") == made[1]
-    assert newest(made, "y") is None
+    assert stable(made, "x") == made[0]
+    assert stable(made, "y") is None
+    assert named(made, "x:1") == made[1]
+    assert named(made, f"sha256:{0:064x}") == made[0]
+    # So short a piece means many.
+    assert named(made, "sha256:0") is named(made, "x:2") is None

@@ -259,7 +259,7 @@ def test_a_workspace_is_read_in_one_go(store: Store) -> None:
     assert caught.value.code is Code.NOT_FOUND
 
 
-def test_the_newest_stable_build_of_the_first_image_runs(store: Store) -> None:
+def test_the_stable_version_of_the_first_image_runs_unless_another_is_pinned(store: Store) -> None:
     def add(name: str, version: str, digest: str, minutes: int) -> None:
         at = NOW + timedelta(minutes=minutes)
         store.add_image(name, version, "debian", f"gpu-gateway/{name}:{version}", digest, "root", at)
@@ -268,7 +268,7 @@ def test_the_newest_stable_build_of_the_first_image_runs(store: Store) -> None:
     add("other", "1", "sha256:2", 1)
     assert store.workspace(1).image.digest == "sha256:1"
     add("base", "2", "sha256:3", 2)
-    assert store.workspace(1).image.version == "2"
+    assert store.workspace(1).image.version == "1"
     add("base", "3", "sha256:1", 3)
     assert (store.workspace(1).image.digest, store.workspace(1).image.version) == ("sha256:1", "3")
     with store._db.write():
