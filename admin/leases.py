@@ -60,10 +60,11 @@ def allocate(
     preemptible: bool,
     now: bool,
 ) -> None:
-    """Grant GPUs to a user, from now on; they appear in her container at her next login.
+    """Grant GPUs to a user, from now on; her container is made anew to show them.
 
-    While something of hers runs there they wait for its end, unless --now ends it. Nobody who waits in the
-    queue is passed, unless her GPUs come no later by that.
+    While somebody is in it, or something of hers runs there, she is told, and it restarts ten minutes later,
+    which she can put off for up to two hours; --now ends what runs. Nobody who waits in the queue is passed,
+    unless her GPUs come no later by that.
 
     \b
     Example:

@@ -31,6 +31,7 @@ Floors: who may import whom. A test holds them (setup.cfg has the contracts)::
     2  broker rooms reception admission connections   use cases over ports
        wishes custody granting hygiene limiting rationing settling reconcile entering desk timekeeper
        replacing examining answering inquiries        `gpu`, and whose questions are being answered
+       restarting                                     what shows other GPUs than are held
        parting                                        what saves its work before it is stopped
     1  ports store verbs messages wire journal pipes  the seams, and the workers' protocol
        privileges holders questions
@@ -38,8 +39,7 @@ Floors: who may import whom. A test holds them (setup.cfg has the contracts)::
                                                       keyoptions sources certificates credentials clock
                                                       onetime throttle tables notices health occupants losses
                                                       mirrors config disks history reporting pictures
-                                                      channels rollout
-                                                      asking telling
+                                                      asking telling restarts channels rollout
                                                       scheduling/: who is granted which GPU, and when
                                                       the nouns: values and decisions
 

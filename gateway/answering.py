@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from functools import partial
 
 from gateway import asking, telling
-from gateway.asking import Extend, Help, History, Question, Release, Request, Status
+from gateway.asking import Apply, Extend, Help, History, Later, Question, Release, Request, Status
 from gateway.desk import Desk
 from gateway.devices import DeviceRequest
 from gateway.errors import Code, PlatformError
@@ -50,6 +50,8 @@ WAIT_LOOK_EVERY = 1.0
 """Seconds between looks at a request that waits."""
 
 Rest = Callable[[], Awaitable[None]]
+LookAt = Callable[[int], Awaitable[None]]
+"""Looks whether a user's container shows the GPUs that she holds, before she is answered about that."""
 
 _ADVICE = {
     Code.NO_CAPACITY: "ask again later, or wait with gpu request --wait",
@@ -70,6 +72,7 @@ class Answering:
         self._changes = Throttle(MOST_CHANGES, CHANGES_WITHIN)
         self._closing = False
         self._leaving: set[asyncio.Task[None]] = set()
+        self.look_at: LookAt = _nothing_to_see
 
     def close(self) -> None:
         """The gateway ends: whoever waits in the queue keeps her place, though nobody tells her of it."""
@@ -112,19 +115,24 @@ class Answering:
                     await self._extend(user_id, question, say)
                 case Release():
                     return await self._release(user_id, question, say)
+                case Apply():
+                    await self._apply(user_id, say)
+                case Later():
+                    await self._put_off(user_id, question, say)
         return None
 
     async def _status(self, user_id: int, as_json: bool, say: Say) -> None:
         now = await self._timekeeper.now()
-        user, held, requests, devices = await self._desk.ask(
+        user, held, requests, devices, restart = await self._desk.ask(
             lambda store: (
                 store.person(user_id),
                 store.held_leases(),
                 store.requests_of(user_id, now),
                 store.devices(),
+                store.restart_of(user_id),
             )
         )
-        records = telling.status(user_id, held, requests, devices, now)
+        records = telling.status(user_id, held, requests, devices, now, restart)
         say(telling.as_json(records) if as_json else telling.status_in_words(user.name, records), False)
 
     async def _history(self, user_id: int, as_json: bool, say: Say) -> None:
@@ -219,6 +227,18 @@ class Answering:
         say(telling.given_back(given.leases, given.requests, devices, shown), False)
         return partial(self._freed, {lease.id for lease in given.leases})
 
+    async def _apply(self, user_id: int, say: Say) -> None:
+        now = await self._changing(user_id)
+        await self.look_at(user_id)
+        await self._desk.ask(lambda store: store.hasten(user_id, now))
+        say(telling.RESTARTS, False)
+
+    async def _put_off(self, user_id: int, question: Later, say: Say) -> None:
+        now = await self._changing(user_id)
+        await self.look_at(user_id)
+        restart, before = await self._desk.ask(lambda store: store.put_off(user_id, question.length, now))
+        say(telling.put_off(restart, before), False)
+
     async def _freed(self, leases: set[int]) -> None:
         """Return when these leases' devices are free, or after FREED_WITHIN."""
         clock = asyncio.get_running_loop().time
@@ -238,6 +258,10 @@ class Answering:
             )
         self._changes.failed(user_id, now)
         return now
+
+
+async def _nothing_to_see(user_id: int) -> None:
+    pass
 
 
 def _sentence(error: PlatformError) -> str:

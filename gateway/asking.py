@@ -68,13 +68,25 @@ class Release:
 
 
 @dataclass(frozen=True)
+class Apply:
+    """Restart my container now, to show the GPUs that I hold."""
+
+
+@dataclass(frozen=True)
+class Later:
+    """Restart it `length` later than I was told, or as late as may be."""
+
+    length: timedelta | None = None
+
+
+@dataclass(frozen=True)
 class Help:
     """How is this used?"""
 
     text: str
 
 
-Question = Status | History | Request | Extend | Release | Help
+Question = Status | History | Request | Extend | Release | Apply | Later | Help
 
 _OVERVIEW = """\
 Usage: gpu COMMAND
@@ -85,6 +97,8 @@ Your GPUs on this machine, from inside your workspace or as `ssh GATEWAY gpu COM
   gpu request N [--for 8h] [--wait]       ask for N GPUs
   gpu extend [LEASE] [--for 2h]           keep them longer
   gpu release [LEASE]                     give them back, or wait no more
+  gpu apply                               restart your container now, for GPUs that it does not show yet
+  gpu later [--for 30m]                   put that restart off
   gpu history [--json]                    what you held in the last 30 days
 
 Example:
@@ -130,6 +144,25 @@ without these GPUs.
 Example:
   gpu release 17
 """,
+    "apply": """\
+Usage: gpu apply
+
+Restart your container at once, so that it shows the GPUs that you hold; without it that happens when nobody
+is in it and nothing of yours runs there, or at the time that open terminals and gpu status tell. Programs
+can save their work first, as before every stop; your files stay.
+
+Example:
+  gpu apply
+""",
+    "later": """\
+Usage: gpu later [--for DURATION]
+
+Put the restart of your container off, for which open terminals and gpu status tell the time: by DURATION,
+such as 30m, or as far as it goes, which is two hours after you were told first.
+
+Example:
+  gpu later --for 30m
+""",
     "history": """\
 Usage: gpu history [--json]
 
@@ -166,8 +199,11 @@ def parse(words: Sequence[str]) -> Question:
         _at_most(name, others, 0)
         as_json = "--json" in options
         return Status(as_json) if name == "status" else History(as_json)
-    _at_most(name, others, 1)
     length = parse_duration(options["--for"]) if "--for" in options else None
+    if name in ("apply", "later"):
+        _at_most(name, others, 0)
+        return Apply() if name == "apply" else Later(length)
+    _at_most(name, others, 1)
     if name == "request":
         return Request(_count(others), length, _model(options), "--wait" in options)
     lease = _lease(others[0]) if others else None
@@ -182,6 +218,7 @@ _FLAGS: Mapping[str, frozenset[str]] = {
 _VALUES: Mapping[str, frozenset[str]] = {
     "request": frozenset({"--for", "--model"}),
     "extend": frozenset({"--for"}),
+    "later": frozenset({"--for"}),
 }
 
 

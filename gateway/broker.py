@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 
-from gateway import disks, entering, reconcile
+from gateway import entering, reconcile
 from gateway.desk import Desk
 from gateway.devices import Device
 from gateway.entering import Step
@@ -43,6 +43,7 @@ Occupied = Callable[[int], bool]
 class Broker:
     """The use cases. `hash_of` names a spec; `end_sessions` tells a user's sessions why they end, and
     `announce` shows one line on all her terminals, as wall(1) does, at once and whether she reads or not.
+    `occupied`: whether a session or forward of hers is open; `inside`: or a connection without any.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class Broker:
         self.end_sessions: EndSessions = lambda user_id, reason: None
         self.announce: Announce = lambda user_id, text: None
         self.occupied: Occupied = lambda user_id: False
+        self.inside: Occupied = lambda user_id: False
 
     async def enter(self, user_id: int, connection_id: str, progress: Progress) -> Entry:
         """Have the user's container running and give one connection a line to its runner.
@@ -75,15 +77,27 @@ class Broker:
         or the runner does not answer, or the container does not start; then its live leases are
         flagged when GPUs were asked for.
         """
-        link, shown = await self._prepare(user_id, progress)
-        try:
-            await link.ready(KNOWN_RUNNER_WITHIN)
-        except PlatformError:
-            await self._notice_end(user_id, link)
+        with self._rooms[user_id].arrival():
             link, shown = await self._prepare(user_id, progress)
-            await link.ready(RUNNER_WITHIN)
-        farewell = await self._desk.ask(lambda store: store.farewell(user_id))
-        return Entry(await link.connect(connection_id), shown, farewell)
+            try:
+                await link.ready(KNOWN_RUNNER_WITHIN)
+            except PlatformError:
+                await self._notice_end(user_id, link)
+                link, shown = await self._prepare(user_id, progress)
+                await link.ready(RUNNER_WITHIN)
+            farewell = await self._desk.ask(lambda store: store.farewell(user_id))
+            return Entry(await link.connect(connection_id), shown, farewell)
+
+    async def renew(self, user_id: int) -> None:
+        """Make her container what it should be by now, unless anybody is in it, or on the way in.
+
+        Raises what `enter` raises.
+        """
+        room = self._rooms[user_id]
+        async with room.lock:
+            # What has just been ended has nobody in it, though its sessions may not have heard yet.
+            if room.link is None or not (room.entering or self.inside(user_id)):
+                await self._have_running(room, user_id, lambda text: None)
 
     async def read(self, user_id: int, farewell: Farewell) -> None:
         """She has read why her container was stopped; the next greeting does not say so again."""
@@ -106,7 +120,7 @@ class Broker:
             container = await self._backend.inspect(user_id) if room.link is None else None
             if container is not None and container.running:
                 user = await self._desk.ask(lambda store: store.person(user_id))
-                room.link, room.made_from = self._open_link(user), container.spec_hash
+                room.follow(self._open_link(user), container)
             return room.link
 
     def room(self, user_id: int) -> Room:
@@ -167,28 +181,20 @@ class Broker:
         """Have the container running: where its runner dials in, and the greeting."""
         room = self._rooms[user_id]
         async with room.lock:
-            workspace = await self._desk.ask(lambda store: store.workspace(user_id))
-            spec = self._template(workspace)
-            wanted = self._hash_of(spec)
-            link = room.link
-            if link is None or room.made_from != wanted:
-                link = await self._make_ready(room, workspace, spec, wanted, progress)
-            waiting = room.made_from != wanted
-            if not waiting:
-                await self._show(workspace.leases)
-        return link, self._greeting(workspace, waiting, room.parting)
+            return await self._have_running(room, user_id, progress)
 
-    def _greeting(self, workspace: Workspace, waiting: bool, parting: str | None) -> str:
-        return entering.greeting(
-            workspace.user.name,
-            workspace.image,
-            workspace.leases,
-            self.inventory,
-            waiting,
-            workspace.rescue,
-            disks.warning(workspace.disk),
-            parting,
-        )
+    async def _have_running(self, room: Room, user_id: int, progress: Progress) -> tuple[RunnerLink, str]:
+        workspace = await self._desk.ask(lambda store: store.workspace(user_id))
+        spec = self._template(workspace)
+        wanted = self._hash_of(spec)
+        link = room.link
+        if link is None or room.made_from != wanted:
+            link = await self._make_ready(room, workspace, spec, wanted, progress)
+        waiting = room.made_from != wanted
+        if not waiting:
+            await self._show(workspace.leases)
+        parting = room.parting or room.coming
+        return link, entering.greeting(workspace, self.inventory, waiting=waiting, parting=parting)
 
     async def _notice_end(self, user_id: int, link: RunnerLink) -> None:
         """Let go of a link whose container is gone without our knowing."""
@@ -213,7 +219,8 @@ class Broker:
         if entering.step(container, wanted, occupied) is Step.MAKE:
             await self._make(room, workspace, spec, progress)
         room.link = room.link or self._open_link(user)
-        room.made_from = container.spec_hash if container is not None and occupied else wanted
+        kept = container if container is not None and occupied else None
+        room.made_from, room.gpus = (kept.spec_hash, kept.gpus) if kept else (wanted, spec.gpus)
         return room.link
 
     async def _make(self, room: Room, workspace: Workspace, spec: ContainerSpec, progress: Progress) -> None:
@@ -260,7 +267,7 @@ class Broker:
                 else:
                     await self.stop(workspace_id, action.reason)
             if not actions and container.running and room.link is None:
-                room.link, room.made_from = self._open_link(known[workspace_id]), container.spec_hash
+                room.follow(self._open_link(known[workspace_id]), container)
 
     # The two below are called with the room's lock held, as `stop` is.
 

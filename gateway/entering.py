@@ -9,10 +9,9 @@ from collections.abc import Mapping
 from datetime import datetime
 from enum import Enum
 
+from gateway import disks
 from gateway.devices import Device
-from gateway.images import ImageVersion
-from gateway.leases import Lease
-from gateway.workspaces import BROKEN, Container
+from gateway.workspaces import BROKEN, Container, Workspace
 
 
 class Step(Enum):
@@ -24,7 +23,7 @@ class Step(Enum):
 
 
 def step(container: Container | None, wanted_hash: str, occupied: bool) -> Step:
-    """A changed set of devices or image applies when the workspace is unoccupied, else it waits."""
+    """What has changed applies when the workspace is unoccupied, else it waits."""
     if container is None or not container.running:
         return Step.MAKE
     if container.spec_hash == wanted_hash:
@@ -33,29 +32,27 @@ def step(container: Container | None, wanted_hash: str, occupied: bool) -> Step:
 
 
 def greeting(
-    user: str,
-    image: ImageVersion,
-    leases: tuple[Lease, ...],
+    workspace: Workspace,
     inventory: Mapping[str, Device],
-    waiting: bool,
-    rescue: bool = False,
-    disk: str | None = None,
+    *,
+    waiting: bool = False,
     parting: str | None = None,
 ) -> str:
-    """A few lines for a terminal: the image, each GPU and until when, a rescue, what waits to be applied.
+    """A few lines for a terminal: the image, each GPU and until when, a full disk, a rescue, what waits.
 
-    `disk` is what there is to say of her disk, if anything, and `parting` of a container that is about to be
-    stopped, which is why a change is no news.
+    `waiting`: something waits to be applied. `parting` is what there is to say of a container that is about
+    to be stopped, or restarts before long, which is why that is no news.
     """
-    lines = [f"{user} on {image.ref}"]
-    for lease in sorted(leases, key=lambda each: each.expires_at):
+    disk = disks.warning(workspace.disk)
+    lines = [f"{workspace.user.name} on {workspace.image.ref}"]
+    for lease in sorted(workspace.leases, key=lambda each: each.expires_at):
         names = ", ".join(_device(inventory, device) for device in lease.devices)
         lines.append(f"  {names} until {_moment(lease.expires_at)}")
-    if not leases:
+    if not workspace.leases:
         lines.append("  no GPU")
     if disk is not None:
         lines.append(f"  {disk}")
-    if rescue:
+    if workspace.rescue:
         lines.append(
             f"  This home is a clean one, for a while; yours is ~/{BROKEN}: mend it, and tell your operator."
         )

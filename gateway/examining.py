@@ -1,7 +1,7 @@
-"""GPUs that a running container cannot reach any more: noticed, told, and healed at the next login.
+"""GPUs that a running container cannot reach any more: noticed and told.
 
-Owns the rhythm's work and the words. Nothing cures such a container but another one, and nothing of hers is
-stopped for it. Must not know how a container is asked.
+Owns the rhythm's work and the words. Nothing cures such a container but another one: when it is made is
+gateway.restarts's. Must not know how a container is asked.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from gateway.store import BrokerStore
 
 PROBLEM = "programs in its container cannot open its GPUs any more"
 NOTICE = (
-    "Your programs cannot open your GPUs any more (Failed to initialize NVML): save your work, log out "
-    "everywhere and in again to have them back."
+    "Your programs cannot open your GPUs any more (Failed to initialize NVML): save your work, a new "
+    "container has them back."
 )
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from gateway import notices, quotas
+from gateway import notices
 from gateway.broker import Broker
 from gateway.desk import Desk
 from gateway.journal import note
@@ -30,7 +30,8 @@ class Granting:
             note("lease_granted", lease=lease.id, user=lease.user_id, gpus=len(lease.devices))
         # Not what was served just now alone: gpuadmin serves the queue as well, and cannot tell anybody.
         for lease in await self._desk.ask(lambda store: store.held_leases()):
-            news = notices.news(lease, self._names(lease), now)
+            names = notices.names(self._broker.inventory, lease.devices)
+            news = notices.news(lease, names, now)
             if news is not None:
                 await self._tell(lease, news, now)
 
@@ -38,8 +39,3 @@ class Granting:
         await self._desk.ask(lambda store: store.told(lease.id, news.of_end, now))
         self._broker.announce(lease.user_id, news.text)
         note("lease_told", lease=lease.id, user=lease.user_id, of_end=news.of_end)
-
-    def _names(self, lease: Lease) -> str:
-        found = [self._broker.inventory[id_] for id_ in lease.devices if id_ in self._broker.inventory]
-        indexes = sorted(device.index for device in found)
-        return " and ".join(f"GPU {index}" for index in indexes) or quotas.gpus(len(lease.devices))

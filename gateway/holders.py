@@ -13,6 +13,7 @@ from typing import Protocol
 
 from gateway.devices import Device, DeviceRequest
 from gateway.leases import Lease
+from gateway.restarts import Restart
 from gateway.scheduling.standing import Standing
 from gateway.scheduling.waiting import Request
 
@@ -69,3 +70,15 @@ class HolderStore(Protocol):
 
         Raises NOT_FOUND for one that is not hers.
         """
+
+    def restart_of(self, user_id: int) -> Restart | None:
+        """The restart of her container that she was told of."""
+
+    def put_off(self, user_id: int, length: timedelta | None, now: datetime) -> tuple[Restart, datetime]:
+        """Restart her container `length` later than she was told, or as late as may be: and when before.
+
+        Raises CONFLICT when there is nothing to restart for, or it would be too late.
+        """
+
+    def hasten(self, user_id: int, now: datetime) -> None:
+        """Restart her container at once. Raises CONFLICT when there is nothing to restart for."""

@@ -76,4 +76,4 @@ def notice(change: Change) -> str:
     said = f"{name} of your lease {change.lease_id} is {change.lost.state.value}: {change.lost.problem}."
     if change.by is None:
         return f"{said} No other of its kind is free; its time is not counted until it is back."
-    return f"{said} GPU {change.by.index} takes its place: log out everywhere and in again to have it."
+    return f"{said} GPU {change.by.index} takes its place."

@@ -6,9 +6,12 @@ reaches a terminal.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from gateway import quotas
+from gateway.devices import Device
 from gateway.leases import Lease
 from gateway.units import format_duration, format_instant
 
@@ -65,6 +68,12 @@ def news(lease: Lease, names: str, now: datetime) -> News | None:
     return None
 
 
+def names(inventory: Mapping[str, Device], devices: Sequence[str]) -> str:
+    """Those of devices by their ids, such as `GPU 0 and GPU 1`; of unknown ones how many they are."""
+    indexes = sorted(inventory[id_].index for id_ in devices if id_ in inventory)
+    return " and ".join(f"GPU {index}" for index in indexes) or quotas.gpus(len(devices))
+
+
 def warning(lease: Lease, names: str, now: datetime) -> str:
     """What a warning says. `names` are those of its devices, such as `GPU 0 and GPU 1`."""
     container = "; your container is stopped then" if lease.shown else ""
@@ -97,10 +106,7 @@ def stopped(farewell: Farewell) -> str:
 
 
 def _granted(lease: Lease, names: str) -> str:
-    return (
-        f"You hold {names} now, until {format_instant(lease.expires_at)} (lease {lease.id}). Log out "
-        "everywhere and in again to have what is new in your container."
-    )
+    return f"You hold {names} now, until {format_instant(lease.expires_at)} (lease {lease.id})."
 
 
 def _preempted(lease: Lease, names: str) -> str:

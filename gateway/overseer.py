@@ -26,6 +26,8 @@ LEASES_EVERY = 1.0
 JUDGE_EVERY = 1.0
 """Seconds between looks for connections whose key has expired."""
 INVENTORY_EVERY = 5.0
+RESTARTS_EVERY = 2.0
+"""Seconds between looks whether containers show what is held: one that differs and is left costs a ps."""
 EXAMINE_EVERY = 60.0
 """Seconds between looks into containers: each runs a small program there."""
 PURGE_EVERY = 3600.0
@@ -70,6 +72,7 @@ class Overseer:
             group.create_task(self._every(LEASES_EVERY, self._parts.granting.attend))
             group.create_task(self._every(INVENTORY_EVERY, self._inventory.look_at_gpus))
             group.create_task(self._every(LEASES_EVERY, self._parts.replacing.replace_lost))
+            group.create_task(self._every(RESTARTS_EVERY, self._parts.restarting.look))
             group.create_task(self._every(EXAMINE_EVERY, self._parts.examining.examine))
             group.create_task(self._alarms.run())
             group.create_task(self._every(LIMITS_EVERY, self._parts.limiting.limit_all))

@@ -65,6 +65,7 @@ class Reception:
         broker.end_sessions = self.end_user
         broker.announce = self.announce
         broker.occupied = self._occupied
+        broker.inside = self._inside
 
     @property
     def accounts(self) -> Mapping[str, Account]:
@@ -235,6 +236,9 @@ class Reception:
     def _occupied(self, user_id: int) -> bool:
         hers = self._connections.of_user(user_id)
         return any(connection.channels.keys() - self._inquiries.asking(connection) for connection in hers)
+
+    def _inside(self, user_id: int) -> bool:
+        return self._occupied(user_id) or any(each.entered for each in self._connections.of_user(user_id))
 
     def _gone(self, connection: Connection | None) -> None:
         if connection is None:

@@ -24,7 +24,7 @@ class Replacing:
     async def replace_lost(self) -> None:
         """Give live leases other GPUs of the same kind for those that fail, while there are any.
 
-        The new set applies as every other does: at the next login when nothing of hers runs.
+        The new set applies as every other does; see gateway.restarts.
         """
         now = await self._timekeeper.now()
         for change in await self._desk.ask(lambda store: store.replace_lost(now)):

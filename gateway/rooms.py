@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from gateway.notices import Farewell
 from gateway.ports import RunnerLink
+from gateway.workspaces import Container
 
 
 @dataclass(frozen=True)
@@ -27,21 +30,38 @@ class Entry:
 class Room:
     """`link` and `made_from`, the hash of the container's spec, change only while `lock` is held.
 
-    `parting` is what to say of a container whose programs save their work before it is stopped; `barred`:
-    its programs cannot open its GPUs any more.
+    `gpus` are those that the container shows, by what it was made from. `parting` is what to say of a
+    container whose programs save their work before it is stopped, `coming` of one that restarts before long;
+    `barred`: its programs cannot open its GPUs any more. `entering` counts who is on the way in.
     """
 
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     link: RunnerLink | None = None
     made_from: str | None = None
+    gpus: tuple[str, ...] = ()
     parting: str | None = None
+    coming: str | None = None
     barred: bool = False
+    entering: int = 0
+
+    def follow(self, link: RunnerLink, container: Container) -> None:
+        """The container runs, and its runner dials in at `link`."""
+        self.link, self.made_from, self.gpus = link, container.spec_hash, container.gpus
+
+    @contextmanager
+    def arrival(self) -> Iterator[None]:
+        """Somebody is on the way in."""
+        self.entering += 1
+        try:
+            yield
+        finally:
+            self.entering -= 1
 
     def leave(self) -> None:
         """Stop listening for the runner: its container ended, or is about to."""
         if self.link is not None:
             self.link.close()
-        self.link, self.made_from, self.barred = None, None, False
+        self.link, self.made_from, self.coming, self.barred = None, None, None, False
 
 
 class Rooms:

@@ -22,6 +22,7 @@ from gateway.keys import PublicKey
 from gateway.leases import Lease
 from gateway.losses import Change
 from gateway.notices import Farewell
+from gateway.restarts import Restart
 from gateway.scheduling.standing import Standing
 from gateway.scheduling.waiting import Request
 from gateway.users import Account, User
@@ -188,6 +189,15 @@ class BrokerStore(HolderStore, Protocol):
 
     def show_disk(self, user_id: int, used: int, held: bool, now: datetime) -> None:
         """Replace what is shown of one user's disk."""
+
+    def restarts(self) -> list[Restart]:
+        """Every restart that was told of and has not been done."""
+
+    def announce_restart(self, restart: Restart, now: datetime) -> None:
+        """Record what she is told, in place of what she was told before."""
+
+    def forget_restart(self, user_id: int) -> None:
+        """There is nothing to restart for any more."""
 
     def stopped(self, user_id: int, reason: str, now: datetime) -> None:
         """Record that her container was stopped, in place of what she has not read of an earlier time."""

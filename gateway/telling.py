@@ -14,6 +14,7 @@ from typing import Any
 from gateway import usage
 from gateway.devices import Device, Health
 from gateway.leases import Lease, State
+from gateway.restarts import NOTICE, Restart
 from gateway.scheduling.standing import Standing
 from gateway.scheduling.waiting import Request
 from gateway.tables import printable, table
@@ -30,14 +31,17 @@ def status(
     requests: Sequence[tuple[Request, Standing]],
     devices: Sequence[Device],
     now: datetime,
+    restart: Restart | None = None,
 ) -> list[Record]:
-    """What she holds, the kind "lease", what she waits for, "request", and each GPU of the machine, "gpu".
+    """What she holds, the kind "lease", what she waits for, "request", each GPU of the machine, "gpu", and
+    first of all when her container restarts to show what she holds, if it does, "restart".
 
     `leases` are all that hold devices, `requests` hers alone.
     """
     holders = {id_: lease for lease in leases for id_ in lease.devices}
     mine = [_lease(lease, devices, now) for lease in leases if lease.user_id == user_id]
     return [
+        *([] if restart is None else [_restart(restart, devices)]),
         *mine,
         *(_request(*each) for each in requests),
         *(_gpu(device, holders.get(device.id)) for device in devices),
@@ -54,6 +58,7 @@ def status_in_words(user: str, records: Sequence[Record]) -> str:
         lines = table(("LEASE", "GPUS", "STATE", "UNTIL", "LEFT"), [_shown(record) for record in mine])
     for record in records:
         lines += _waiting(record) if record["kind"] == "request" else []
+        lines += [_coming(record)] if record["kind"] == "restart" else []
     lines += ["", f"The machine has {_count(len(gpus))}, {free} free."]
     titles = ("GPU", "MODEL", "MEMORY", "STATE", "HELD BY", "UNTIL", "REASON")
     lines += table(titles, [_machine(record, user) for record in gpus])
@@ -104,8 +109,8 @@ def granted(lease: Lease, devices: Sequence[Device], running: bool) -> str:
     applies = f"{when} in your container from your next login."
     if running:
         applies = (
-            f"{when} in your container when you log in again after everything of yours there has ended: "
-            "end what runs, and log out everywhere."
+            "Your container restarts to show that: when nobody is in it and nothing of yours runs there, or "
+            f"{format_duration(NOTICE)} from now. At once: gpu apply. Not yet: gpu later"
         )
     held = f"Lease {lease.id}: you hold {_names(lease, devices)} until {format_instant(lease.expires_at)}."
     return _text([held, applies])
@@ -115,6 +120,16 @@ def extended(lease: Lease, before: datetime) -> str:
     """When it ends now."""
     ends, ended = format_instant(lease.expires_at), format_instant(before)
     return _text([f"Lease {lease.id} ends {ends}, not {ended}."])
+
+
+RESTARTS = "Your container restarts now, once programs that save their work have done so; log in again.\n"
+"""The answer to who wants that."""
+
+
+def put_off(restart: Restart, before: datetime) -> str:
+    """When her container restarts now."""
+    due, was = format_instant(restart.due_at), format_instant(before)
+    return _text([f"Your container restarts at {due}, not at {was}."])
 
 
 def given_back(
@@ -177,6 +192,21 @@ def _request(request: Request, standing: Standing) -> dict[str, Any]:
         "terms": list(standing.terms),
         "reasons": list(standing.reasons),
     }
+
+
+def _restart(restart: Restart, devices: Sequence[Device]) -> dict[str, Any]:
+    return {
+        "kind": "restart",
+        "devices": list(restart.devices),
+        "indexes": sorted(device.index for device in devices if device.id in restart.devices),
+        "due_at": iso(restart.due_at),
+        "latest": iso(restart.latest),
+    }
+
+
+def _coming(record: Record) -> str:
+    names = " and ".join(f"GPU {index}" for index in record["indexes"]) or "no GPU"
+    return f"Your container restarts at {_minute(record['due_at'])} to show {names}; see: gpu later --help"
 
 
 def _waiting(record: Record) -> list[str]:

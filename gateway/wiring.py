@@ -30,6 +30,7 @@ from gateway.ports import RunnerLink
 from gateway.questions import Say
 from gateway.rationing import Rationing
 from gateway.replacing import Replacing
+from gateway.restarting import Restarting
 from gateway.runner.bundle import COMMAND, write_bundle, write_gpu
 from gateway.runner.hatch import Doorway
 from gateway.settling import Settling
@@ -75,6 +76,9 @@ class Parts:
         self.settling.clean = Hygiene(self.desk, NvmlProbe().occupations, now, time.monotonic).clean
         self.granting = Granting(self.desk, self.broker, timekeeper)
         self.replacing = Replacing(self.desk, self.broker, timekeeper)
+        self.restarting = Restarting(self.desk, self.broker, self.backend, timekeeper)
+        self.restarting.part = self.parting.wind_down
+        self.answering.look_at = self.restarting.look_at
         self.examining = Examining(self.desk, self.broker, self.backend, now)
         self.custody = Custody(self.desk, self.broker, self.backend, self.folders, timekeeper)
         self.rationing = Rationing(self.desk, self.broker, self.folders, now)
@@ -87,7 +91,9 @@ class Parts:
     async def close(self) -> None:
         """Give everything back; containers run on."""
         self.settling.close()
+        self.restarting.close()
         await self.settling.wait_closed()
+        await self.restarting.wait_closed()
         self.broker.close()
         await self.backend.close()
         self.desk.close()

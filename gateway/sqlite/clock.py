@@ -13,13 +13,14 @@ from gateway.sqlite.rows import Base, instant, stamp
 
 _REMEMBERED = "clock"
 _ACTOR = "gateway"
-# What still counts: leases that hold devices, and files that wait for their deletion.
+# What still counts: leases that hold devices, restarts to come, and files that wait for their deletion.
 _COUNTING = (
     ("lease", ("asked_at",), "released_at is null"),
     ("lease", ("granted_at", "expires_at"), "released_at is null and granted_at is not null"),
     ("lease", ("told_at",), "released_at is null and told_at is not null"),
     ("lease", ("noticed_at",), "released_at is null and noticed_at is not null"),
     ("loss", ("lost_at",), "ended_at is null"),
+    ("restart", ("told_at", "due_at"), "true"),
     ("user", ("removed_at",), "removed_at is not null and purged_at is null"),
     ("removed_workspace", ("removed_at",), "purged_at is null"),
 )

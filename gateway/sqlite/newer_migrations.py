@@ -242,6 +242,21 @@ def m022_history(db: Database) -> None:
 
 
 @migrations()
+def m023_restarts(db: Database) -> None:
+    """Restarts to come, to show a changed set of GPUs (JSON): one a user, with what she was told first."""
+    db.execute(
+        """
+        create table restart (
+            id integer primary key autoincrement,
+            user_id integer not null unique references user(id),
+            devices text not null,
+            told_at text not null,
+            due_at text not null
+        ) strict"""
+    )
+
+
+@migrations()
 def m024_rollouts(db: Database) -> None:
     """Pins of groups, canaries, and promotions: one stable version an image, the last that was built."""
     db.execute("alter table image_version add column promoted integer")

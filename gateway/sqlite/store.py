@@ -16,15 +16,15 @@ from gateway.sqlite.database import Database
 from gateway.sqlite.disks import Disks
 from gateway.sqlite.farewells import Farewells
 from gateway.sqlite.history import History
-from gateway.sqlite.holders import Holders
 from gateway.sqlite.losses import Losses
+from gateway.sqlite.restarts import Restarts
 from gateway.sqlite.rows import user_of
 from gateway.sqlite.trust import TrustRows
 from gateway.users import UidRange
 from gateway.workspaces import Limits, Workspace
 
 
-class Store(Losses, Holders, Disks, ClockRow, TrustRows, Farewells, History):
+class Store(Losses, Restarts, Disks, ClockRow, TrustRows, Farewells, History):
     """Everything the platform remembers. Methods are short, blocking, and whole transactions.
 
     Beside what each says, every method raises UNAVAILABLE when the database cannot answer.

@@ -23,6 +23,7 @@ from gateway.errors import Code, PlatformError
 from gateway.granting import Granting
 from gateway.leases import Lease
 from gateway.rationing import Rationing
+from gateway.restarting import Restarting
 from gateway.settling import Settling
 from gateway.sqlite.store import Store
 from gateway.timekeeper import Timekeeper
@@ -177,15 +178,18 @@ class World:
         self.timekeeper = Timekeeper(self.desk, self.clock)
         self.granting = Granting(self.desk, self.broker, self.timekeeper)
         self.settling = Settling(self.desk, self.broker, self.backend, self.timekeeper)
+        self.restarting = Restarting(self.desk, self.broker, self.backend, self.timekeeper)
         self.answering = Answering(self.desk, self.timekeeper, self.broker.running)
+        self.answering.look_at = self.restarting.look_at
         self.rationing = Rationing(self.desk, self.broker, self.folders, lambda: self.time)
         self.broker.announce = lambda user_id, text: self.announced.append((user_id, text))
         self.broker.end_sessions = lambda user_id, reason: self.told.append((user_id, reason))
-        self.broker.occupied = lambda user_id: user_id in self.present
+        self.broker.occupied = self.broker.inside = lambda user_id: user_id in self.present
 
     def stop(self) -> None:
         """The gateway ends; containers run on."""
         self.settling.close()
+        self.restarting.close()
         self.broker.close()
         self.desk.close()
         for store in self._opened:

@@ -10,7 +10,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.asking import HELP, Extend, Help, History, Release, Request, Status, parse, words_of
+from gateway.asking import (
+    HELP,
+    Apply,
+    Extend,
+    Help,
+    History,
+    Later,
+    Release,
+    Request,
+    Status,
+    parse,
+    words_of,
+)
 from gateway.errors import Code, PlatformError
 
 
@@ -82,6 +94,9 @@ def test_a_real_shell_finds_the_same_words() -> None:
         ("extend 17", Extend(17)),
         ("extend 17 --for 2h", Extend(17, timedelta(hours=2))),
         ("extend --for 2h", Extend(None, timedelta(hours=2))),
+        ("apply", Apply()),
+        ("later", Later()),
+        ("later --for 30m", Later(timedelta(minutes=30))),
         ("release", Release()),
         ("release 17", Release(17)),
     ],

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
+from gateway.disks import Disk
 from gateway.entering import Step, greeting, step
 from gateway.images import ImageVersion
 from gateway.leases import Lease, State
-from gateway.workspaces import Container
+from gateway.users import User
+from gateway.workspaces import Container, Limits, Workspace
 from tests.support.stores import NOW, gpu
 
 IMAGE = ImageVersion(1, "gpu-gateway/base:12.1", "base", "12.1", "", "sha256:1")
+ALICE = Workspace(
+    User(1, "alice", 30001, 30001, True, NOW), IMAGE, (), Limits(1, 1 << 30, 1 << 29, 100), Disk(100 << 30)
+)
 
 
 def container(spec_hash: str, running: bool = True) -> Container:
@@ -43,7 +49,7 @@ def lease(id_: int, hours: int, *devices: str) -> Lease:
 def test_a_greeting_says_which_image_and_which_gpus_until_when() -> None:
     inventory = {gpu(index).id: gpu(index) for index in range(2)}
     leases = (lease(1, 9, gpu(1).id), lease(2, 1, gpu(0).id, "GPU-gone"))
-    assert greeting("alice", IMAGE, leases, inventory, waiting=False) == (
+    assert greeting(replace(ALICE, leases=leases), inventory) == (
         "alice on gpu-gateway/base:12.1\n"
         "  GPU 0 (NVIDIA H200), GPU-gone until 2026-11-23 16:00 UTC\n"
         "  GPU 1 (NVIDIA H200) until 2026-11-24 00:00 UTC\n"
@@ -51,16 +57,16 @@ def test_a_greeting_says_which_image_and_which_gpus_until_when() -> None:
 
 
 def test_a_greeting_without_gpus_and_with_something_that_waits() -> None:
-    lines = greeting("alice", IMAGE, (), {}, waiting=True).splitlines()
+    lines = greeting(ALICE, {}, waiting=True).splitlines()
     assert lines[1] == "  no GPU"
     assert "log out everywhere and in again" in lines[2]
 
 
 def test_a_greeting_in_a_rescue_says_where_her_own_home_is() -> None:
-    assert "~/broken" in greeting("alice", IMAGE, (), {}, waiting=False, rescue=True)
-    assert "~/broken" not in greeting("alice", IMAGE, (), {}, waiting=False)
+    assert "~/broken" in greeting(replace(ALICE, rescue=True), {})
+    assert "~/broken" not in greeting(ALICE, {})
 
 
 def test_a_greeting_while_work_is_saved_says_that_instead_of_what_waits() -> None:
-    lines = greeting("alice", IMAGE, (), {}, waiting=True, parting="Your lease 3 ended.").splitlines()
+    lines = greeting(ALICE, {}, waiting=True, parting="Your lease 3 ended.").splitlines()
     assert lines[1:] == ["  no GPU", "  Your lease 3 ended."]

@@ -49,7 +49,7 @@ async def test_barred_gpus_are_told_once_and_healed_at_the_next_login(
     await look.examine()
     await look.examine()
     assert (notices, world.lease(lease).problem) == ([(1, NOTICE)], PROBLEM)
-    # Nothing of hers is stopped for it, and her next login is told that something waits.
+    # Nothing of hers is stopped at once, and her next login is told that something waits.
     world.present.add(1)
     assert "when nothing of yours runs here any more" in await world.enter(1)
     assert await made(world, 1) == first

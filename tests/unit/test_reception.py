@@ -252,7 +252,10 @@ async def test_sessions_are_shown_and_make_her_workspace_occupied(house: House) 
 
 async def test_only_who_is_in_the_container_ends_with_it(house: House) -> None:
     inside, waiting = house.log_in(b"1" * 32), house.log_in(b"2" * 32)
+    assert not house.world.broker.inside(1)
     await house.enter(inside.ticket)
+    assert house.world.broker.inside(1), "a connection without a session"
+    assert not house.world.broker.occupied(1)
     house.worker.told.clear()
     house.reception.end_user(1, "Your container ended.")
     house.reception.end_user(1, "Your container ended.")
