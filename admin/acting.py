@@ -64,8 +64,8 @@ def broker_runs(state: Path) -> bool:
     return False
 
 
-def carry_out(call: Call, wanted_id: int, recorded: str) -> None:
-    """Return when `wanted_id` is done; progress goes to stderr.
+def carry_out(call: Call, wanted_id: int, recorded: str, hint: str = "") -> None:
+    """Return when `wanted_id` is done; progress goes to stderr, with a `hint` what may take long.
 
     Raises the broker's sentence when it failed, and UNAVAILABLE after 60 seconds. `recorded` says
     what is true already all the same, and opens that error.
@@ -73,20 +73,16 @@ def carry_out(call: Call, wanted_id: int, recorded: str) -> None:
     A broker that ends while we wait leaves its lock, and we go on in its place.
     """
     try:
-        _wait(call, wanted_id)
+        _wait(call, wanted_id, hint)
     except PlatformError as error:
         raise PlatformError(error.code, f"{recorded}, but: {error.message}") from None
 
 
-def _wait(call: Call, wanted_id: int) -> None:
+def _wait(call: Call, wanted_id: int, hint: str) -> None:
     store = call.store
     begun = time.monotonic()
     told = begun
     while (answer := store.answer(wanted_id)) is None:
-        with acting(call.config.state) as ours:
-            if ours:
-                _act(call.config, store)
-                continue
         now = time.monotonic()
         if now - begun > _WITHIN:
             raise PlatformError(
@@ -94,9 +90,13 @@ def _wait(call: Call, wanted_id: int) -> None:
                 f"The gateway has not done it within {_WITHIN:.0f} seconds; it is recorded and will be "
                 "done, so look again later.",
             )
+        with acting(call.config.state) as ours:
+            if ours:
+                _act(call.config, store, begun + _WITHIN - now)
+                continue
         if now - told > _TELL_EVERY:
             told = now
-            progress(f"Waiting for the gateway ({now - begun:.0f} s) ...")
+            progress(f"Waiting for the gateway ({now - begun:.0f} s){hint} ...")
         time.sleep(_LOOK_EVERY)
     if answer.error is not None:
         raise PlatformError(Code(answer.code) if answer.code else Code.UNAVAILABLE, answer.error)
@@ -114,7 +114,7 @@ def running(call: Call) -> set[int] | None:
         return None
 
 
-def _act(config: Config, store: Store) -> None:
+def _act(config: Config, store: Store, seconds: float) -> None:
     # Imported here: they bring the Docker client, which a command that only changes records must not pay for.
     import asyncio
 
@@ -122,4 +122,4 @@ def _act(config: Config, store: Store) -> None:
 
     # The use cases write the gateway's log to stderr, which is no reading for whoever typed the command.
     with open_log(config.state) as log, redirect_stderr(log):
-        asyncio.run(act_without_broker(config, store))
+        asyncio.run(act_without_broker(config, store, seconds))

@@ -93,7 +93,7 @@ def allocate(
         f"until {format_instant(lease.expires_at)}."
     )
     if now:
-        wanted = call.store.recreate_workspace(name, call.actor, call.now)
+        wanted = call.store.recreate_workspace(name, call.actor, call.now, at_once=True)
         carry_out(call, wanted, f"Lease {lease.id} stands and the container of {user} is to be made anew")
 
 

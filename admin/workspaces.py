@@ -33,6 +33,10 @@ COLUMNS = [
 ]
 
 
+SAVING = "; her programs may be saving their work, for which --now does not wait"
+at_once = click.option("--now", is_flag=True, help="Give her programs no time to save their work.")
+
+
 @click.group()
 def workspace() -> None:
     """List, start and stop workspaces, make their containers anew, hand files over, remove.
@@ -98,32 +102,37 @@ def start(call: Call, user: str, rescue: bool) -> None:
 
 @workspace.command()
 @click.argument("user")
+@at_once
 @pass_call
-def stop(call: Call, user: str) -> None:
-    """End a user's sessions and stop her container; her files stay, and her next login starts it.
+def stop(call: Call, user: str, now: bool) -> None:
+    """End a user's sessions and stop her container, once her programs have saved their work.
+
+    Her files stay, and her next login starts it.
 
     \b
     Example:
       gpuadmin workspace stop alice
     """
-    owner = call.store.user(parse_user_name(user))
-    wanted = call.store.want("stop", str(owner.id), call.actor, call.now)
-    carry_out(call, wanted, f"The container of {user} is to be stopped")
+    wanted = call.store.stop_workspace(parse_user_name(user), call.actor, call.now, at_once=now)
+    carry_out(call, wanted, f"The container of {user} is to be stopped", SAVING)
     say(f"Stopped the container of {user}; the next login starts it.")
 
 
 @workspace.command()
 @click.argument("user")
+@at_once
 @pass_call
-def recreate(call: Call, user: str) -> None:
-    """End a user's sessions and remove her container; her files stay, and her next login makes a new one.
+def recreate(call: Call, user: str, now: bool) -> None:
+    """End a user's sessions and remove her container, once her programs have saved their work.
+
+    Her files stay, and her next login makes a new one.
 
     \b
     Example:
       gpuadmin workspace recreate alice
     """
-    wanted = call.store.recreate_workspace(parse_user_name(user), call.actor, call.now)
-    carry_out(call, wanted, f"The container of {user} is to be made anew")
+    wanted = call.store.recreate_workspace(parse_user_name(user), call.actor, call.now, at_once=now)
+    carry_out(call, wanted, f"The container of {user} is to be made anew", SAVING)
     say(f"Removed the container of {user}; the next login makes a new one.")
 
 
@@ -136,7 +145,7 @@ def hand_over(call: Call, giver: str, taker: str) -> None:
 
     They are moved, not copied, to ~/from-NAME of TO (from-NAME-2 when she has that), who owns them from then
     on; into /workspace when her home is the site's own. A home of the site's that FROM has is not touched.
-    FROM's container must not run.
+    FROM's container must not run: stop it before, which lets her programs save their work.
 
     \b
     Example:
@@ -149,18 +158,20 @@ def hand_over(call: Call, giver: str, taker: str) -> None:
 
 @workspace.command()
 @click.argument("user")
+@at_once
 @pass_call
-def remove(call: Call, user: str) -> None:
-    """Remove a user's container and put her files away; they are deleted after 30 days.
+def remove(call: Call, user: str, now: bool) -> None:
+    """Remove a user's container, once her programs have saved their work, and put her files away.
 
-    She stays a user, and her next login makes an empty workspace. A home of the site's own is not touched.
+    They are deleted after 30 days. She stays a user, and her next login makes an empty workspace. A home of
+    the site's own is not touched.
 
     \b
     Example:
       gpuadmin workspace remove alice
     """
-    wanted = call.store.remove_workspace(parse_user_name(user), call.actor, call.now)
-    carry_out(call, wanted, f"The workspace of {user} is to be removed")
+    wanted = call.store.remove_workspace(parse_user_name(user), call.actor, call.now, at_once=now)
+    carry_out(call, wanted, f"The workspace of {user} is to be removed", SAVING)
     say(f"Removed the workspace of {user}; the files are kept for 30 days.")
 
 

@@ -63,10 +63,14 @@ class Overseer:
     async def run(self) -> None:
         """Do all of it until cancelled."""
         async with asyncio.TaskGroup() as group:
+
+            async def begin_wishes() -> None:
+                await self._wishes.begin(group)
+
             group.create_task(self._adopt())
             group.create_task(self._every(LOOK_EVERY, self._look))
             group.create_task(self._every(LOOK_EVERY, self._show))
-            group.create_task(self._every(LOOK_EVERY, self._wishes.grant))
+            group.create_task(self._every(LOOK_EVERY, begin_wishes))
             group.create_task(self._every(JUDGE_EVERY, self._judge))
             group.create_task(self._every(LEASES_EVERY, self._parts.settling.settle_leases))
             group.create_task(self._every(LEASES_EVERY, self._parts.granting.attend))

@@ -5,9 +5,11 @@ Owns which adapter stands behind which port. Must not know asyncssh: gpuadmin is
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 
 from gateway import boot, networks
@@ -81,6 +83,7 @@ class Parts:
         self.answering.look_at = self.restarting.look_at
         self.examining = Examining(self.desk, self.broker, self.backend, now)
         self.custody = Custody(self.desk, self.broker, self.backend, self.folders, timekeeper)
+        self.custody.part = self.parting.wind_down
         self.rationing = Rationing(self.desk, self.broker, self.folders, now)
         self.limiting = Limiting(self.desk, self.backend, self.rationing)
 
@@ -118,11 +121,16 @@ class Parts:
         return Doorway(self.folders.socket_directory(user.id), user.uid, answer)
 
 
-async def act_without_broker(config: Config, store: Store) -> None:
-    """Do all that is wanted, with no broker running; the caller holds the broker's lock."""
+async def act_without_broker(config: Config, store: Store, seconds: float) -> None:
+    """Do all that is wanted, with no broker running; the caller holds the broker's lock.
+
+    What takes longer than `seconds`, such as programs that save their work, is left to the next broker.
+    """
     parts = Parts(config, lambda: store)
     try:
-        await parts.wishes(lambda id_, reason: False).grant()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await parts.wishes(lambda id_, reason: False).grant()
     finally:
         await parts.close()
 

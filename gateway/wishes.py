@@ -12,13 +12,16 @@ from gateway.broker import Broker
 from gateway.custody import Custody
 from gateway.desk import Desk
 from gateway.errors import Code, PlatformError
-from gateway.journal import explain
+from gateway.journal import explain, note
 from gateway.limiting import Limiting
 from gateway.ports import Now
 from gateway.settling import Settling
 from gateway.store import Wanted
 
 EndSession = Callable[[str, str], bool]
+
+# Her programs get no time to save their work.
+_NOW = "-now"
 
 
 class Wishes:
@@ -41,36 +44,50 @@ class Wishes:
         self._limiting = limiting
         self._end_session = end_session
         self._now = now
+        self._under_way: set[int] = set()
 
     async def grant(self) -> None:
         """Do everything that is wanted now; one that fails or takes long does not keep the others."""
-        wishes = await self._desk.ask(lambda store: store.wanted())
-        await asyncio.gather(*(self._answer(wanted) for wanted in wishes))
+        async with asyncio.TaskGroup() as group:
+            await self.begin(group)
+
+    async def begin(self, group: asyncio.TaskGroup) -> None:
+        """The same in tasks of `group`, without waiting for any; what is under way is not begun again."""
+        for wanted in await self._desk.ask(lambda store: store.wanted()):
+            if wanted.id not in self._under_way:
+                self._under_way.add(wanted.id)
+                group.create_task(self._answer(wanted))
 
     async def _answer(self, wanted: Wanted) -> None:
+        """Do it and say how it ended; when that cannot be recorded, the next look does it again."""
         error, code = None, None
         try:
             await self._do(wanted)
         except Exception as failure:
             known = explain(failure)
             error, code = known.message, known.code.value
-        now = self._now()
-        await self._desk.ask(lambda store: store.done(wanted.id, error, now, code))
+        try:
+            now = self._now()
+            await self._desk.ask(lambda store: store.done(wanted.id, error, now, code))
+        except PlatformError as failure:
+            note("work_failed", work="wish", reason=failure.message)
+        finally:
+            self._under_way.discard(wanted.id)
 
     async def _do(self, wanted: Wanted) -> None:
         match wanted.verb:
-            case "recreate":
-                await self._custody.recreate(int(wanted.subject))
+            case "recreate" | "recreate-now":
+                await self._custody.recreate(int(wanted.subject), at_once=wanted.verb.endswith(_NOW))
             case "start":
                 await self._custody.start(int(wanted.subject))
             case "restart":
                 await self._custody.restart(int(wanted.subject))
             case "rescue":
                 await self._custody.rescue(int(wanted.subject))
-            case "stop":
-                await self._custody.stop(int(wanted.subject))
-            case "remove-workspace":
-                await self._custody.put_away(int(wanted.subject))
+            case "stop" | "stop-now":
+                await self._custody.stop(int(wanted.subject), at_once=wanted.verb.endswith(_NOW))
+            case "remove-workspace" | "remove-workspace-now":
+                await self._custody.put_away(int(wanted.subject), at_once=wanted.verb.endswith(_NOW))
             case "hand-over":
                 giver, taker = map(int, wanted.subject.split())
                 await self._custody.hand_over(giver, taker)

@@ -36,14 +36,22 @@ class Workspaces(Queue, Rollouts):
                 "rescue" if rescue else "restart" if ended else "start", str(user.id), actor, now
             )
 
-    def recreate_workspace(self, name: str, actor: str, now: datetime) -> int:
+    def stop_workspace(self, name: str, actor: str, now: datetime, *, at_once: bool = False) -> int:
+        """Record that a container is to be stopped: the `Wanted` to wait for. Raises NOT_FOUND.
+
+        `at_once`, here and below: her programs get no time to save their work.
+        """
+        with self._db.write():
+            return self.want("stop-now" if at_once else "stop", str(self._user(name).id), actor, now)
+
+    def recreate_workspace(self, name: str, actor: str, now: datetime, *, at_once: bool = False) -> int:
         """Record that a container is to be made anew, which ends a rescue. Raises NOT_FOUND."""
         with self._db.write():
             user = self._user(name)
             self._set_rescue(user, False)
-            return self.want("recreate", str(user.id), actor, now)
+            return self.want("recreate-now" if at_once else "recreate", str(user.id), actor, now)
 
-    def remove_workspace(self, name: str, actor: str, now: datetime) -> int:
+    def remove_workspace(self, name: str, actor: str, now: datetime, *, at_once: bool = False) -> int:
         """Record that her files are to be put away and, after `users.RETENTION`, deleted.
 
         Raises NOT_FOUND, and CONFLICT while she holds GPUs: a lease belongs to a workspace.
@@ -54,7 +62,8 @@ class Workspaces(Queue, Rollouts):
                 raise PlatformError(Code.CONFLICT, f"{name} holds GPUs; first run: gpuadmin release {name}")
             self._set_rescue(user, False)
             self._db.insert("removed_workspace", {"user_id": user.id, "removed_at": stamp(now)})
-            return self.want("remove-workspace", str(user.id), actor, now)
+            verb = "remove-workspace-now" if at_once else "remove-workspace"
+            return self.want(verb, str(user.id), actor, now)
 
     def hand_over(self, giver: str, taker: str, actor: str, now: datetime) -> int:
         """Record that one user's files are to become another's. The giver may be a removed user.

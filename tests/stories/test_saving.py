@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -76,3 +77,16 @@ def test_expired(lab: House, carol: Person) -> None:
             assert session.wait(60) == 255
     wait_for(lambda: _state(lab, carol) is None, "the end of the lease")
     assert carol.ssh("cat ~/saved").stdout == b"saved\n"
+
+
+def test_stopped(lab: House, carol: Person) -> None:
+    """An operator who stops her workspace waits for it, and one who says so does not."""
+    with ThreadPoolExecutor() as pool:
+        stopped = pool.submit(lab.admin, "workspace", "stop", carol.name)
+        wait_for(lambda: b"asked" in carol.ssh("ls").stdout, "the hook")
+        assert not stopped.done()
+        assert carol.ssh("touch ~/go").returncode == 0
+        assert stopped.result().stdout.startswith("Stopped the container of")
+    assert carol.ssh("cat ~/saved; rm ~/saved ~/go").stdout == b"saved\n"
+    lab.admin("workspace", "recreate", carol.name, "--now")
+    assert carol.ssh("ls").stdout == b"asked\n"

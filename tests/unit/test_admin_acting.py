@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import json
 import os
@@ -20,6 +21,7 @@ from gateway.devices import DeviceRequest
 from gateway.leases import State
 from gateway.sqlite.store import Store
 from gateway.store import LiveConnection, LiveSession
+from gateway.wishes import Wishes
 from tests.support.stores import NOW, open_store, stocked
 
 Gpuadmin = Callable[..., Result]
@@ -114,6 +116,23 @@ def test_without_a_broker_gpuadmin_does_it_itself(state: Path, store: Store, gpu
     assert (result.exit_code, result.stderr) == (0, "")
     assert store.held_leases() == []
     assert store.users() == []
+
+
+def test_gpuadmin_in_the_brokers_place_waits_no_longer_than_for_a_broker(
+    state: Path, store: Store, gpuadmin: Gpuadmin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Programs that save their work may take minutes, in which no gateway could start."""
+
+    async def saving(wishes: Wishes) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(acting, "_WITHIN", 0.5)
+    monkeypatch.setattr(Wishes, "grant", saving)
+    result = gpuadmin("workspace", "stop", "alice")
+    assert result.exit_code == 75
+    assert "it is recorded and will be done" in result.stderr
+    assert len(store.wanted()) == 1
+    assert not acting.broker_runs(state)
 
 
 def test_a_broker_that_dies_is_followed_by_gpuadmin(

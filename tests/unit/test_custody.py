@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -16,7 +17,7 @@ from gateway.limiting import Limiting
 from gateway.sqlite.wanted import Answer
 from gateway.users import RETENTION, SiteAccount
 from gateway.wishes import Wishes
-from tests.support.world import World, world
+from tests.support.world import World, until, world
 
 ALICE, BOB = 1, 2
 
@@ -39,6 +40,18 @@ class House(World):
             lambda id_, why: False,
             lambda: self.time,
         )
+
+    def let_save(self, saved: asyncio.Event) -> list[int]:
+        """Alice's programs save until `saved`: whom somebody waits for."""
+        asked: list[int] = []
+
+        async def part(user_id: int, reason: str) -> None:
+            if user_id == ALICE:
+                asked.append(user_id)
+                await saved.wait()
+
+        self.custody.part = part
+        return asked
 
     def home(self, user_id: int) -> Path:
         """Where a user's home is."""
@@ -76,6 +89,65 @@ async def test_a_container_is_started_without_its_user_and_stopped(here: House) 
     assert await here.done(here.store.want("stop", str(ALICE), "root", here.time)) == Answer(None)
     assert here.broker.running() == set()
     assert here.told == [(ALICE, "An operator stopped your container; log in again to have it started.")]
+
+
+@pytest.mark.parametrize("verb", ["stop", "recreate", "remove"])
+async def test_programs_save_their_work_before_an_operator_has_her_container(here: House, verb: str) -> None:
+    """The operator's word waits for them, nobody else's does, and she may come in meanwhile."""
+    await here.enter(ALICE)
+    saved = asyncio.Event()
+    asked = here.let_save(saved)
+    wanted = wish(here, verb)
+    async with asyncio.TaskGroup() as group:
+        await here.wishes.begin(group)
+        await until(lambda: asked)
+        other = here.store.stop_workspace("bob", "root", here.time)
+        await here.wishes.begin(group)
+        await until(lambda: here.store.answer(other))
+        await here.custody.resume()
+        assert (here.store.answer(wanted), here.broker.running()) == (None, {ALICE})
+        await here.enter(ALICE)
+        saved.set()
+    assert (here.store.answer(wanted), here.broker.running(), len(asked)) == (Answer(None), set(), 1)
+
+
+@pytest.mark.parametrize("verb", ["stop", "recreate", "remove"])
+async def test_an_operator_who_does_not_wait_ends_the_wait_of_others_too(here: House, verb: str) -> None:
+    """What she has then, when the first one's wait is over, is another container: it stays."""
+    await here.enter(ALICE)
+    saved = asyncio.Event()
+    asked = here.let_save(saved)
+    wanted = wish(here, verb)
+    async with asyncio.TaskGroup() as group:
+        await here.wishes.begin(group)
+        await until(lambda: asked)
+        at_once = wish(here, verb, at_once=True)
+        await here.wishes.begin(group)
+        await until(lambda: here.store.answer(at_once))
+        assert here.broker.running() == set()
+        await here.enter(ALICE)
+        saved.set()
+    assert [here.store.answer(each) for each in (wanted, at_once)] == [Answer(None)] * 2
+    assert here.broker.running() == {ALICE}
+
+
+async def test_a_removal_that_nobody_waits_for_any_more_is_done_at_once(here: House) -> None:
+    """One that an absent engine has kept from it: she has had her time."""
+    await here.enter(ALICE)
+    wanted = wish(here, "remove")
+    here.store.done(wanted, "The engine does not answer; try again.", here.time)
+    asked = here.let_save(asyncio.Event())
+    await here.custody.resume()
+    assert (asked, here.store.removals()) == ([], [])
+
+
+def wish(here: House, verb: str, *, at_once: bool = False) -> int:
+    ask = {
+        "stop": here.store.stop_workspace,
+        "recreate": here.store.recreate_workspace,
+        "remove": here.store.remove_workspace,
+    }
+    return ask[verb]("alice", "root", here.time, at_once=at_once)
 
 
 async def test_a_disabled_user_has_nothing_started(here: House) -> None:

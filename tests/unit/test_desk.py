@@ -164,6 +164,40 @@ async def test_one_wish_that_takes_long_keeps_no_other(
     assert here.store.answer(late) == Answer(None)
 
 
+async def test_a_wish_under_way_is_not_begun_again(
+    here: World, wishes: Wishes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened, tries = asyncio.Event(), []
+
+    async def slow(workspace_id: int) -> None:
+        tries.append(workspace_id)
+        await opened.wait()
+
+    monkeypatch.setattr(here.backend, "remove", slow)
+    wanted = here.store.want("recreate", str(ALICE), "root", here.time)
+    async with asyncio.TaskGroup() as group:
+        for _ in range(3):
+            await wishes.begin(group)
+        opened.set()
+    assert (tries, here.store.answer(wanted)) == ([ALICE], Answer(None))
+
+
+async def test_an_answer_that_cannot_be_recorded_ends_nothing_and_is_given_later(
+    here: World, wishes: Wishes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = here.store.want("recreate", str(ALICE), "root", here.time)
+
+    def fails(*args: object) -> None:
+        raise PlatformError(Code.UNAVAILABLE, "The database is busy; try again.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(here._opened[0], "done", fails)
+        await wishes.grant()
+    assert here.store.answer(wanted) is None
+    await wishes.grant()
+    assert here.store.answer(wanted) == Answer(None)
+
+
 async def test_an_engine_that_is_away_is_the_answer(here: World, wishes: Wishes) -> None:
     here.backend.away = True
     wanted = here.store.want("recreate", str(ALICE), "root", here.time)
