@@ -26,14 +26,14 @@ class Call:
     """What commands get from the root group."""
 
     def __init__(self, config_file: Path | None, state: Path | None) -> None:
-        self._config_file = config_file
+        self.config_file = config_file
         self._state = state
         self.now = datetime.now(UTC)
 
     @cached_property
     def config(self) -> Config:
         """The configuration. Raises what `config.load` raises."""
-        return config.load(self._config_file, self._state)
+        return config.load(self.config_file, self._state)
 
     @cached_property
     def store(self) -> Store:

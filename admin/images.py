@@ -13,6 +13,7 @@ import click
 from admin.building import Order
 from admin.building import build as build_order
 from admin.call import Call, as_json, pass_call
+from admin.checking import check, refuse, tried
 from admin.output import field, listing, say
 from admin.rolling import pin, promote, retire, rollback
 from gateway.channels import Channel
@@ -35,12 +36,15 @@ COLUMNS = [
 
 @click.group()
 def image() -> None:
-    """Build, add and list workspace images, and choose who runs which version.
+    """Build, check, add and list workspace images, and choose who runs which version.
 
     \b
     Example:
       gpuadmin image build pytorch
     """
+
+
+image.add_command(check)
 
 
 @image.command("list")
@@ -115,15 +119,20 @@ def build(
 
 @image.command()
 @click.argument("ref")
+@click.option(
+    "--no-check", "unchecked", is_flag=True, help="Try only that the platform's program starts in it."
+)
 @pass_call
-def add(call: Call, ref: str) -> None:
+def add(call: Call, ref: str, unchecked: bool) -> None:
     """Let workspaces run an image that this machine's engine holds already, pulled or loaded.
 
-    It is called as its repository, registry.example.org/lab/vision in the example.
+    It is tried first, as by `gpuadmin image check`, and refused with all that it lacks. It is called as its
+    repository, registry.example.org/lab/vision in the example.
 
     \b
     Example:
       gpuadmin image add registry.example.org/lab/vision:3
+      gpuadmin image add registry.example.org/lab/tiny:1 --no-check
     """
     # Imported here: it brings the Docker client, which listing must not pay for.
     from gateway.docker import images
@@ -135,7 +144,10 @@ def add(call: Call, ref: str) -> None:
         raise PlatformError(
             Code.NOT_FOUND, f"This machine's engine has no image {ref}; first run: docker pull {ref}"
         )
-    images.check_runner_starts(ref)
+    if unchecked:
+        images.check_runner_starts(ref)
+    else:
+        refuse(ref, tried(call, held))
     # By its reference alone: an image that was made from one of ours carries that one's labels.
     repository, _, version = ref.rpartition(":")
     name = repository.removeprefix("gpu-gateway/")

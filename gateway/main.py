@@ -68,13 +68,14 @@ def serve(listen: str | None, workers: int | None, config_file: Path | None, sta
         raise_limit()
         config = load(config_file, state)
         where = parse_listen(listen) if listen else config.listen
-        uvloop.run(_serve(config, where, workers or config.workers))
+        uvloop.run(serving(config, where, workers or config.workers))
     except PlatformError as error:
         click.echo(f"gpu-gateway: {error.message}", err=True)
         sys.exit(2 if error.code is Code.INVALID else 1)
 
 
-async def _serve(config: Config, where: Listen, count: int) -> None:
+async def serving(config: Config, where: Listen, count: int) -> None:
+    """Serve with `count` workers until SIGTERM or SIGINT, with root's rights. Raises PlatformError."""
     lock = await take_lock(config)
     metrics = Metrics(socket.gethostname())
     try:

@@ -90,6 +90,19 @@ def find(ref: str, base_url: str | None = None) -> HeldImage | None:
         client.close()
 
 
+def labels(ref: str, base_url: str | None = None) -> dict[str, str]:
+    """The labels of an image that the engine holds. Raises NOT_FOUND, and UNAVAILABLE."""
+    client = Client(base_url, SHORT_SECONDS)
+    try:
+        with engine_call("show an image"):
+            found = client.api().inspect_image(ref)
+    except docker.errors.NotFound:
+        raise PlatformError(Code.NOT_FOUND, f"the engine has no image {quoted(ref)}") from None
+    finally:
+        client.close()
+    return dict(found["Config"].get("Labels") or {})
+
+
 def check_runner_starts(ref: str, base_url: str | None = None) -> None:
     """Raise CONFLICT when the platform's program could not start in the image `ref`, which is tried.
 
