@@ -19,7 +19,7 @@ from gateway.entering import Step
 from gateway.errors import PlatformError
 from gateway.journal import note
 from gateway.leases import Lease
-from gateway.notices import Farewell
+from gateway.notices import Unread
 from gateway.ports import Backend, ContainerEnd, Folders, Now, Progress, RunnerLink
 from gateway.rooms import Entry, Room, Rooms
 from gateway.store import BrokerStore
@@ -85,8 +85,8 @@ class Broker:
                 await self._notice_end(user_id, link)
                 link, shown = await self._prepare(user_id, progress)
                 await link.ready(RUNNER_WITHIN)
-            farewell = await self._desk.ask(lambda store: store.farewell(user_id))
-            return Entry(await link.connect(connection_id), shown, farewell)
+            unread = await self._desk.ask(lambda store: store.unread(user_id))
+            return Entry(await link.connect(connection_id), shown, unread)
 
     async def renew(self, user_id: int) -> None:
         """Make her container what it should be by now, unless anybody is in it, or on the way in.
@@ -99,9 +99,9 @@ class Broker:
             if room.link is None or not (room.entering or self.inside(user_id)):
                 await self._have_running(room, user_id, lambda text: None)
 
-    async def read(self, user_id: int, farewell: Farewell) -> None:
-        """She has read why her container was stopped; the next greeting does not say so again."""
-        await self._desk.ask(lambda store: store.farewell_read(user_id, farewell))
+    async def read(self, user_id: int, unread: Unread) -> None:
+        """She has read this; the next greeting does not say so again."""
+        await self._desk.ask(lambda store: store.was_read(user_id, unread))
 
     async def end(self, user_id: int, reason: str, then: Callable[[], None] | None = None) -> None:
         """End the user's sessions and remove her container; the next login makes it anew.

@@ -20,7 +20,7 @@ from gateway.credentials import Credential, credential
 from gateway.errors import Code, PlatformError
 from gateway.keyoptions import PLAIN, KeyOptions
 from gateway.keys import PublicKey
-from gateway.notices import Farewell
+from gateway.notices import Unread
 from gateway.store import LiveConnection, LiveSession
 from gateway.users import Account
 from gateway.verbs import Evidence
@@ -72,7 +72,7 @@ class Connection:
     entered: bool = False
     """Whether it was given a line to the runner: only then do its sessions end with the container."""
     channels: dict[str, LiveSession] = field(default_factory=dict)
-    farewell: Farewell | None = None
+    unread: Unread | None = None
     """What its first terminal is to be greeted with."""
 
     @property

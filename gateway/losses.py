@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from gateway.devices import Device, Health
 from gateway.health import rank
+from gateway.units import format_duration, format_instant
 
 GRANTABLE = (Health.HEALTHY, Health.DEGRADED)
 
@@ -28,12 +29,13 @@ class Loss:
 class Change:
     """What became of one device of a live lease: `lost` failed and `by` took its place, None: nothing could.
 
-    With `back` it can be used again, where it is.
+    With `back` it can be used again, where it is. It failed at `since`.
     """
 
     lease_id: int
     user_id: int
     lost: Device
+    since: datetime
     by: Device | None = None
     back: bool = False
 
@@ -77,3 +79,16 @@ def notice(change: Change) -> str:
     if change.by is None:
         return f"{said} No other of its kind is free; its time is not counted until it is back."
     return f"{said} GPU {change.by.index} takes its place."
+
+
+def message(change: Change, now: datetime) -> str:
+    """What its holder reads at her next terminal: what failed, what she has now, and what is not counted."""
+    name, since = f"GPU {change.lost.index} of your lease {change.lease_id}", format_instant(change.since)
+    spared = f"the {format_duration(now - change.since)} without it are not counted."
+    if change.back:
+        return f"{name}, which failed at {since}, can be used again: {spared}"
+    said = f"{name} failed at {since}: {change.lost.problem}."
+    if change.by is None:
+        return f"{said} No other of its kind was free; its time is not counted until it is back."
+    at_once = now - change.since < timedelta(minutes=1)
+    return f"{said} GPU {change.by.index} takes its place{'.' if at_once else f'; {spared}'}"

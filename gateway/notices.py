@@ -32,6 +32,22 @@ class Farewell:
     reason: str
 
 
+@dataclass(frozen=True)
+class Unread:
+    """What a person is to read at her next terminal: `messages`, oldest first, of which the newest has the
+    number `last`, and why her container was stopped, if it was.
+    """
+
+    messages: tuple[str, ...] = ()
+    last: int = 0
+    farewell: Farewell | None = None
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """All of it, a sentence or two each."""
+        return self.messages if self.farewell is None else (*self.messages, stopped(self.farewell))
+
+
 def due(told_at: datetime, expires_at: datetime, now: datetime) -> timedelta | None:
     """Which warning of the end at `expires_at` is to be given now: how long before the end its moment was.
 

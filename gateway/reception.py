@@ -22,7 +22,7 @@ from gateway.errors import Code, PlatformError
 from gateway.inquiries import AnswerUser, Inquiries
 from gateway.journal import explain, note
 from gateway.messages import MessageError
-from gateway.notices import Farewell, stopped
+from gateway.notices import Unread
 from gateway.questions import Ask
 from gateway.store import LiveSession
 from gateway.users import Account
@@ -180,8 +180,8 @@ class Reception:
             # She may have left, or been shut out, while her container started.
             self._connections.holder(worker, message.ticket)
             connection.entered = True
-            connection.farewell = entry.farewell
-            news = "" if entry.farewell is None else f"  {stopped(entry.farewell)}\n"
+            connection.unread = entry.unread
+            news = "" if entry.unread is None else "".join(f"  {line}\n" for line in entry.unread.lines)
             worker.send(verbs.Entered(message.request, entry.greeting, news), (entry.line.detach(),))
 
     def _pipes(self, worker: Peer, message: verbs.Pipes) -> None:
@@ -207,16 +207,16 @@ class Reception:
             worker.send(verbs.Failed(message.request, error.code.value, error.message))
             return
         worker.send(verbs.Begun(message.request))
-        if message.greeted and connection.farewell is not None:
-            self._tasks.create_task(self._read(connection.user_id, connection.farewell))
-            connection.farewell = None
+        if message.greeted and connection.unread is not None:
+            self._tasks.create_task(self._read(connection.user_id, connection.unread))
+            connection.unread = None
 
-    async def _read(self, user_id: int, farewell: Farewell) -> None:
+    async def _read(self, user_id: int, unread: Unread) -> None:
         try:
-            await self._broker.read(user_id, farewell)
+            await self._broker.read(user_id, unread)
         except PlatformError as error:
             # She reads it again then.
-            note("work_failed", work="farewell", reason=error.message)
+            note("work_failed", work="greeting", reason=error.message)
 
     def _channel(self, worker: Peer, message: verbs.Opened | verbs.Closed) -> None:
         _check_shown(message)

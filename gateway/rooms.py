@@ -12,18 +12,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from gateway.notices import Farewell
+from gateway.notices import Unread
 from gateway.ports import RunnerLink
 from gateway.workspaces import Container
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A line to the runner, and what to greet a terminal with; `farewell` is for the first one alone."""
+    """A line to the runner, and what to greet a terminal with; `unread` is for the first one alone."""
 
     line: socket.socket
     greeting: str
-    farewell: Farewell | None = None
+    unread: Unread | None = None
 
 
 @dataclass

@@ -21,7 +21,7 @@ from gateway.holders import HolderStore
 from gateway.keys import PublicKey
 from gateway.leases import Lease
 from gateway.losses import Change
-from gateway.notices import Farewell
+from gateway.notices import Unread
 from gateway.restarts import Restart
 from gateway.scheduling.standing import Standing
 from gateway.scheduling.waiting import Request
@@ -202,11 +202,11 @@ class BrokerStore(HolderStore, Protocol):
     def stopped(self, user_id: int, reason: str, now: datetime) -> None:
         """Record that her container was stopped, in place of what she has not read of an earlier time."""
 
-    def farewell(self, user_id: int) -> Farewell | None:
-        """Why her container was stopped, until she has read it."""
+    def unread(self, user_id: int) -> Unread | None:
+        """What she is to read at her next terminal, until she has read it."""
 
-    def farewell_read(self, user_id: int, farewell: Farewell) -> None:
-        """She has read this one; a later one stays."""
+    def was_read(self, user_id: int, unread: Unread) -> None:
+        """She has read this; what came later stays."""
 
     def keep_history(self, window: Window, most: int) -> None:
         """Add what was seen in some minutes; of more than `most` windows the oldest go."""

@@ -11,17 +11,19 @@ from gateway import losses
 from gateway.devices import Device
 from gateway.leases import Lease
 from gateway.losses import Change
+from gateway.sqlite.farewells import Farewells
 from gateway.sqlite.leases import Leases
 from gateway.sqlite.rows import stamp
 
 _ACTOR = "gateway"
 
 
-class Losses(Leases):
+class Losses(Leases, Farewells):
     """The losses' part of the store."""
 
     def replace_lost(self, now: datetime) -> list[Change]:
-        """Move live leases from devices that fail to free ones of the same kind: what changed, with events.
+        """Move live leases from devices that fail to free ones of the same kind: what changed, with events,
+        and with messages to their holders, who need not be there.
 
         A loss that cannot be replaced is told once; its lease has a problem until it is, or until its end.
         """
@@ -33,7 +35,10 @@ class Losses(Leases):
             for lease in (each for each in held if each.live):
                 found = [self._attend(lease, devices[id_], devices, taken, now) for id_ in lease.devices]
                 self._explain(lease, [change for change, _ in found if change is not None], now)
-                changes += [change for change, new in found if change is not None and new]
+                news = [change for change, new in found if change is not None and new]
+                for change in news:
+                    self.leave_message(lease.user_id, losses.message(change, now))
+                changes += news
         return changes
 
     def leftovers(self) -> dict[str, int]:
@@ -44,16 +49,17 @@ class Losses(Leases):
         self, lease: Lease, device: Device, devices: dict[str, Device], taken: set[str], now: datetime
     ) -> tuple[Change | None, bool]:
         """What there is to say of one device of a live lease, done, and whether it is news."""
-        open_ = any(loss.device == device.id and loss.until is None for loss in lease.losses)
+        lost = [loss for loss in lease.losses if loss.device == device.id and loss.until is None]
+        since = lost[0].since if lost else now
         if not losses.fails(device):
-            return (self._come_back(lease, device, now), True) if open_ else (None, False)
-        if not open_:
+            return (self._come_back(lease, device, since, now), True) if lost else (None, False)
+        if not lost:
             self._db.insert("loss", {"lease_id": lease.id, "device_id": device.id, "lost_at": stamp(now)})
         other = losses.replacement(device, devices.values(), taken)
         if other is not None:
             taken.add(other.id)
             self._swap(lease, device, other, now)
-        return Change(lease.id, lease.user_id, device, other), other is not None or not open_
+        return Change(lease.id, lease.user_id, device, since, other), other is not None or not lost
 
     def _explain(self, lease: Lease, changes: list[Change], now: datetime) -> None:
         """Give the lease the problem that stands, or none any more."""
@@ -61,7 +67,7 @@ class Losses(Leases):
             standing = [text for text in map(losses.problem, changes) if text is not None]
             self.flag_lease(lease.id, "; ".join(standing) or None, now)
 
-    def _come_back(self, lease: Lease, device: Device, now: datetime) -> Change:
+    def _come_back(self, lease: Lease, device: Device, since: datetime, now: datetime) -> Change:
         self._db.change(
             "update loss set ended_at = ?, gone = 1"
             " where lease_id = ? and device_id = ? and ended_at is null",
@@ -69,7 +75,7 @@ class Losses(Leases):
             lease.id,
             device.id,
         )
-        return Change(lease.id, lease.user_id, device, back=True)
+        return Change(lease.id, lease.user_id, device, since, back=True)
 
     def _swap(self, lease: Lease, lost: Device, other: Device, now: datetime) -> None:
         self._db.change(

@@ -1,6 +1,6 @@
-"""The newer steps, which follow those of migrations.py: append here.
+"""The newer steps, which follow those of migrations.py and come before those of latest_migrations.py.
 
-Owns the rest of the schema. Whoever needs all steps imports them from here.
+Owns that part of the schema.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -200,3 +201,25 @@ def test_a_gpu_that_is_lost_under_a_lease_is_replaced_and_its_holder_is_told(
     new = f"UUID: {MACHINE[1].uuid}".encode()
     wait_for(lambda: new in erin.ssh("nvidia-smi -L").stdout, "the GPU that took its place")
     lab.admin("user", "remove", "erin")
+
+
+def test_who_was_not_there_when_her_gpu_failed_reads_of_it_at_her_next_login(
+    lab: House, change: Change
+) -> None:
+    """Her container has the other GPU by then. What failed, what she holds, and from when on, once."""
+    rosa = lab.add("rosa")
+    lab.admin("allocate", "rosa", "--device", MACHINE[0].uuid)
+    assert rosa.ssh("nvidia-smi -L").stdout.count(b"GPU-") == 1
+    change(0, lost=15)
+    wait_for(lambda: leases_of(lab, "rosa")[0]["devices"] == [MACHINE[1].uuid], "the GPU in its place")
+    (container,) = lab.containers()
+    wait_for(lambda: lab.containers() not in ([], [container]), "the container that shows it")
+    for news in (True, False):
+        with Terminal(["ssh", "-F", rosa.config, "-tt", "gw"]) as terminal:
+            seen = terminal.wait_for(r"GPU 1 \(.*\) until 20[^$]*\$ ")[0].decode()
+            said = "failed at .* UTC: it fell off the bus .*GPU is lost.*\\. GPU 1 takes its place"
+            assert bool(re.search(said, seen)) is news
+            terminal.type("nvidia-smi -L; exit\n")
+            terminal.wait_for(MACHINE[1].uuid)
+            assert terminal.process.wait(20) == 0
+    lab.admin("user", "remove", "rosa")

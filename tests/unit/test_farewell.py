@@ -17,12 +17,13 @@ from gateway.connections import Connections
 from gateway.errors import PlatformError
 from gateway.evidence import proves
 from gateway.messages import encode
-from gateway.notices import Farewell
+from gateway.notices import Farewell, Unread
 from gateway.reception import Reception
+from gateway.sqlite.farewells import MOST_MESSAGES
 from gateway.totp import step_of
 from gateway.users import Account
 from tests.support.keys import Key, evidence, fingerprint
-from tests.support.stores import NOW, add_people, open_store
+from tests.support.stores import NOW, add_people, gpu, open_store
 from tests.support.world import World, until, world
 
 ALICE = Key("ssh-ed25519")
@@ -38,13 +39,35 @@ def test_a_later_farewell_takes_the_place_of_an_earlier_and_outlives_its_reading
         first = store.farewell(1)
         assert first == Farewell(NOW, "first")
         store.stopped(1, "second", NOW + timedelta(seconds=1))
-        store.farewell_read(1, first)
-        store.farewell_read(2, Farewell(NOW + timedelta(seconds=1), "second"))
+        store.was_read(1, Unread(farewell=first))
+        store.was_read(2, Unread(farewell=Farewell(NOW + timedelta(seconds=1), "second")))
         second = store.farewell(1)
         assert second is not None
         assert second.reason == "second"
-        store.farewell_read(1, second)
+        store.was_read(1, Unread(farewell=second))
         assert store.farewell(1) is None
+
+
+def test_messages_are_kept_until_they_are_read_and_no_more_than_fit_a_greeting(tmp_path: Path) -> None:
+    with closing(open_store(tmp_path / "state")) as store:
+        add_people(store, "alice", "bob")
+        for number in range(MOST_MESSAGES + 2):
+            store.leave_message(1, f"message {number}")
+        store.leave_message(2, "bob's")
+        unread = store.unread(1)
+        assert unread is not None
+        assert unread.lines == tuple(f"message {number}" for number in range(2, MOST_MESSAGES + 2))
+        store.leave_message(1, "a later one")
+        store.stopped(1, "It ended; log in again.", NOW)
+        store.was_read(1, unread)
+        unread = store.unread(1)
+        assert unread is not None
+        assert unread.lines == (
+            "a later one",
+            "Your container was stopped at 2026-11-23 15:00 UTC: It ended.",
+        )
+        store.was_read(1, unread)
+        assert (store.unread(1), store.unread(2)) == (None, Unread(("bob's",), 8))
 
 
 class House:
@@ -123,6 +146,21 @@ async def test_what_was_stopped_after_she_came_in_is_told_the_next_time(house: H
     await stop(house.world, "Your lease 3 ended at its time.")
     await house.begin(ticket, "c0", greeted=True)
     assert "16:00 UTC: Your lease 3 ended at its time." in (await house.entered(b"2" * 32))[1]
+
+
+async def test_the_first_terminal_says_what_happened_to_her_gpus_meanwhile(house: House) -> None:
+    made = house.world
+    lease = made.grant("alice", 0, 1)
+    made.store.sync_devices([gpu(index) for index in range(1, 8)], made.time)
+    made.store.replace_lost(made.time)
+    ticket, news = await house.entered(b"1" * 32)
+    assert news == (
+        f"  GPU 0 of your lease {lease.id} failed at 2026-11-23 15:00 UTC: not seen by the driver."
+        " GPU 2 takes its place.\n"
+    )
+    await house.begin(ticket, "c0", greeted=True)
+    await until(lambda: made.store.unread(1) is None)
+    assert (await house.entered(b"2" * 32))[1] == ""
 
 
 async def test_what_did_not_run_was_not_stopped(house: House) -> None:

@@ -228,6 +228,43 @@ def test_only_the_part_of_a_loss_within_the_time_is_refunded() -> None:
 
 def test_a_change_says_what_an_operator_looks_at() -> None:
     lost = replace(gpu(0), health=Health.LOST, problem="gone")
-    assert losses.problem(Change(1, 1, lost)) == "GPU 0 is lost: gone; no other is free"
-    assert losses.problem(Change(1, 1, lost, gpu(1))) is None
-    assert losses.problem(Change(1, 1, lost, back=True)) is None
+    assert losses.problem(Change(1, 1, lost, NOW)) == "GPU 0 is lost: gone; no other is free"
+    assert losses.problem(Change(1, 1, lost, NOW, gpu(1))) is None
+    assert losses.problem(Change(1, 1, lost, NOW, back=True)) is None
+
+
+def test_a_message_says_what_failed_what_is_held_and_what_is_not_counted() -> None:
+    change = Change(7, 1, gpu(0, "it fell off the bus"), NOW)
+    name, spared = "GPU 0 of your lease 7", "the 1h 30m without it are not counted."
+    failed = f"{name} failed at 2026-11-23 15:00 UTC: it fell off the bus."
+    other = replace(change, by=gpu(3))
+    for what, after, said in (
+        (change, 0, f"{failed} No other of its kind was free; its time is not counted until it is back."),
+        (other, 0, f"{failed} GPU 3 takes its place."),
+        (other, 90, f"{failed} GPU 3 takes its place; {spared}"),
+        (
+            replace(change, back=True),
+            90,
+            f"{name}, which failed at 2026-11-23 15:00 UTC, can be used again: {spared}",
+        ),
+    ):
+        assert losses.message(what, NOW + after * MINUTE) == said
+
+
+async def test_every_change_leaves_its_holder_a_message(lab: Lab) -> None:
+    """Also one that nobody else learned of: a gateway that ended between the two has told nobody."""
+    lab.grant("alice", 1)
+    rest = lab.grant("bob", 0, 2, 3, 4, 5, 6, 7)
+    lab.see(1)
+    lab.store.replace_lost(lab.time)
+    lab.time += 90 * MINUTE
+    lab.store.replace_lost(lab.time)
+    lab.store.end_lease(rest.id, "root", lab.time)
+    lab.store.released(rest.id, "root", lab.time)
+    lab.store.replace_lost(lab.time)
+    unread = lab.store.unread(1)
+    assert unread is not None
+    first, second = unread.lines
+    assert "No other of its kind was free" in first
+    assert "GPU 0 takes its place; the 1h 30m without it are not counted." in second
+    assert lab.store.unread(2) is None

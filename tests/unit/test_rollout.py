@@ -18,7 +18,7 @@ from gateway.channels import MOVES, Channel, Move, moved
 from gateway.errors import Code, PlatformError
 from gateway.images import ImageVersion
 from gateway.rollout import Canary, Rollout, bucket, chosen, parse_percent
-from gateway.sqlite.newer_migrations import migrations
+from gateway.sqlite.latest_migrations import migrations
 from gateway.sqlite.rows import stamp
 from gateway.sqlite.store import Store
 from tests.support.stores import NOW, add_people, open_store, stocked

@@ -13,7 +13,7 @@ from sqlite_utils import Database
 from gateway.devices import DeviceRequest
 from gateway.errors import Code, PlatformError
 from gateway.leases import Lease, State
-from gateway.sqlite.newer_migrations import migrations
+from gateway.sqlite.latest_migrations import migrations
 from gateway.sqlite.rows import stamp
 from tests.support.stores import NOW, add_people, gpu, open_store
 
