@@ -37,6 +37,8 @@ class Facts:
     file_system: str
     disks_held: bool
     disks_unheld: int
+    disks_promised: int
+    disks_failed: int
     state: str
     state_owner: int | None
     state_mode: int
@@ -252,10 +254,13 @@ def _port(facts: Facts) -> Finding:
             )
 
 
+_NEEDED = "iptables iproute2 procps e2fsprogs util-linux mount"
+
+
 def _programs(facts: Facts) -> Finding:
     missing = sorted(name for name, present in facts.programs.items() if not present)
     if missing:
-        return Finding("fail", f"missing: {', '.join(missing)}", "apt-get install iptables iproute2 procps")
+        return Finding("fail", f"missing: {', '.join(missing)}", f"apt-get install {_NEEDED}")
     return Finding("ok", ", ".join(sorted(facts.programs)))
 
 
@@ -277,6 +282,9 @@ CHECKS: Mapping[str, Callable[[Facts], Finding]] = {
     "inodes": _inodes,
     "disk-quota": lambda facts: holding.disk_quota(
         facts.file_system, facts.disks_held, facts.disks_unheld, facts.state
+    ),
+    "disk-images": lambda facts: holding.disk_images(
+        facts.disks_promised, facts.space[0], facts.disks_failed
     ),
     "state": _state,
     "clock": _clock,

@@ -26,6 +26,7 @@ from gateway.disks import Disk
 from gateway.docker.answers import answers
 from gateway.errors import PlatformError
 from gateway.folders.holding import look_at
+from gateway.folders.images import Images
 
 HOOK = "nvidia-container-runtime-hook"
 _DRIVER = Path("/proc/driver/nvidia/version")
@@ -34,6 +35,8 @@ _MISMATCH = 18
 _TIMEX_BYTES = 512
 """More than any kernel's struct timex has (adjtimex(2)); all zero means: only read."""
 _TIME_ERROR = 5
+_PROGRAMS = ("iptables", "ip", "ps")
+_FOR_IMAGES = ("mkfs.ext4", "e2fsck", "resize2fs", "mount", "umount", "nsenter")
 _SECONDS = 3.0
 _EVERY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 _OURS = b"SSH-2.0-OpenSSH_9.9 gpu-gateway"
@@ -54,7 +57,8 @@ def look(
     directory = _nearest(config.state)
     usage = os.statvfs(directory)
     owner, mode = _owner(config.state)
-    file_system, disks_held = look_at(directory)
+    file_system, disks_held = ("disk images", True) if config.disk_images else look_at(directory)
+    images = Images(config.state / "workspaces")
     return Facts(
         version=version,
         info=info,
@@ -69,6 +73,8 @@ def look(
         file_system=file_system,
         disks_held=disks_held,
         disks_unheld=sum(bool(disk.used) and not disk.held for disk in disks),
+        disks_promised=sum(max(disk.limit - (disk.used or 0), 0) for disk in disks) if images.any() else 0,
+        disks_failed=images.failed(),
         state=str(config.state),
         state_owner=owner,
         state_mode=mode,
@@ -77,7 +83,10 @@ def look(
         synchronised=_synchronised(),
         listen=str(config.listen),
         port=port(config.listen),
-        programs={name: shutil.which(name, path=_path()) is not None for name in ("iptables", "ip", "ps")},
+        programs={
+            name: shutil.which(name, path=_path()) is not None
+            for name in _PROGRAMS + (_FOR_IMAGES if config.disk_images else ())
+        },
     )
 
 

@@ -6,6 +6,7 @@ Owns the judgement and the fix that it names. Must not look at anything itself.
 from __future__ import annotations
 
 from admin.findings import Finding
+from gateway.units import format_size
 
 _PAGE = "docs/operations.md, Disk quotas, says how"
 
@@ -33,3 +34,21 @@ def disk_quota(file_system: str, enforced: bool, unheld: int, state: str) -> Fin
     return Finding(
         "warn", f"not enforced on this {file_system}: the quota `disk` is only compared and told", fix
     )
+
+
+def disk_images(promised: int, free: int, failed: int) -> Finding:
+    """What to say of images that grow as they are filled: `promised` bytes more, where `free` are left.
+
+    `failed` is how many could not be written any more.
+    """
+    if failed:
+        return Finding(
+            "fail",
+            f"{failed} disk images cannot be written any more",
+            "free space on the machine's disk, then gpuadmin workspace recreate for each; docs/operations.md",
+        )
+    found = f"people may write {format_size(promised)} more, and {format_size(free)} are free"
+    if promised > free:
+        fix = "lower quotas, or give the machine more: when its disk is full, what people write is lost"
+        return Finding("warn", found, fix)
+    return Finding("ok", found if promised else "none")

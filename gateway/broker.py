@@ -227,7 +227,7 @@ class Broker:
         user = workspace.user
         room.leave()
         await self._backend.remove(user.id)
-        await asyncio.to_thread(self._folders.prepare, user, workspace.rescue)
+        await asyncio.to_thread(self._folders.prepare, user, workspace.rescue, workspace.disk.limit)
         await asyncio.to_thread(self._folders.clear_temporary, user.id)
         await asyncio.to_thread(self._folders.limit, user.id, workspace.disk.limit)
         room.link = self._open_link(user)

@@ -63,7 +63,7 @@ class Config:
     """What an operator may decide. `workers` is a count of processes, `manage` None for all GPUs.
 
     `metrics` is where HTTP tells figures and health, None for nowhere. `checkpoint` is how long programs may
-    save their work before their container is stopped.
+    save their work before their container is stopped. `disk_images`: new workspaces are disk images.
     """
 
     state: Path = STATE
@@ -79,6 +79,7 @@ class Config:
     ca_bundle: Path | None = None
     passwords: bool = False
     checkpoint: timedelta = timedelta(minutes=10)
+    disk_images: bool = False
     mirrors: Mirrors = field(default_factory=Mirrors)
 
     def workspace_env(self) -> dict[str, str]:
@@ -224,6 +225,12 @@ def _yes_or_no(value: object) -> bool:
     return value
 
 
+def _enforcer(value: object) -> bool:
+    if value not in ("file system", "image"):
+        raise ValueError('must be "file system" or "image"')
+    return value == "image"
+
+
 def _checkpoint(value: object) -> timedelta:
     length = parse_duration(_text(value))
     if length > _LONGEST_CHECKPOINT:
@@ -272,6 +279,7 @@ _READERS: Mapping[str, tuple[str, Callable[[Any], object]]] = {
     "auth.passwords": ("passwords", _yes_or_no),
     "gpus.manage": ("manage", _devices),
     "leases.checkpoint": ("checkpoint", _checkpoint),
+    "disk.enforcer": ("disk_images", _enforcer),
     "workspace.env": ("env", _env),
     "workspace.ca_bundle": ("ca_bundle", _absolute),
     "mount": ("mounts", parse_mounts),

@@ -14,6 +14,8 @@ WALK_EVERY = timedelta(hours=1)
 """Between two walks through the files of somebody whose container runs."""
 WALK_IDLE = timedelta(days=1)
 """The same while it does not run: an operator may still change what is there."""
+USUAL = 100 << 30
+"""The bytes that a workspace is made for when nobody says what its user may have; it grows."""
 _NEAR = 95
 """Per cent of the limit from which a person is told."""
 
@@ -21,10 +23,13 @@ _NEAR = 95
 @dataclass(frozen=True)
 class Usage:
     """What a file system says of a workspace: the bytes that it counted, None where it counts nothing for
-    people; whether it is `held` to a size."""
+    people; whether it is `held` to a size; whether it has `failed`, and is to be mended; whether it is
+    `starved`, for the machine's own disk is full."""
 
     counted: int | None
     held: bool
+    failed: bool = False
+    starved: bool = False
 
 
 @dataclass(frozen=True)

@@ -75,10 +75,10 @@ class Backend(Protocol):
 class Folders(Protocol):
     """The workspaces' directories on this machine. Blocking, `walk` excepted; called off the event loop."""
 
-    def prepare(self, user: User, rescue: bool = False) -> None:
+    def prepare(self, user: User, rescue: bool = False, size: int | None = None) -> None:
         """Make what is missing of her directories, passwd and group; a site's own `home` is not touched.
 
-        In a rescue a clean home as well, when there is none.
+        In a rescue a clean home as well, when there is none. `size` is what she may have, in bytes, if known.
         """
 
     def clean_home(self, user: User) -> None:

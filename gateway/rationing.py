@@ -9,8 +9,15 @@ import asyncio
 
 from gateway.broker import Broker
 from gateway.desk import Desk
-from gateway.disks import Disk, walk_due
+from gateway.disks import Disk, Usage, walk_due
+from gateway.journal import note
 from gateway.ports import Folders, Now
+
+FAILED = (
+    "Nothing can be written to your files any more, for the machine's disk is full or failed: tell your "
+    "operator, then log out everywhere and in again."
+)
+STARVED = "The machine's disk is full: what you write now may be lost without a word; tell your operator."
 
 
 class Rationing:
@@ -21,6 +28,7 @@ class Rationing:
         self._broker = broker
         self._folders = folders
         self._now = now
+        self._starved: frozenset[int] = frozenset()
 
     async def limit_all(self) -> None:
         """Hold every workspace to what its user may have now; a file system that cannot is left alone.
@@ -48,6 +56,8 @@ class Rationing:
 
     async def _look(self, user_id: int, disk: Disk, running: bool) -> None:
         usage = await asyncio.to_thread(self._folders.usage, user_id)
+        if running:
+            await self._warn(user_id, usage)
         used = usage.counted
         if used is None:
             if not walk_due(disk, running, self._now()):
@@ -57,3 +67,22 @@ class Rationing:
             return
         found, now = used, self._now()
         await self._desk.ask(lambda store: store.show_disk(user_id, found, usage.held, now))
+
+    async def _warn(self, user_id: int, usage: Usage) -> None:
+        """Tell her, once, what the machine's disk does to her files."""
+        if usage.failed:
+            await self._bar(user_id)
+        elif usage.starved and user_id not in self._starved:
+            self._broker.announce(user_id, STARVED)
+            note("disk_starved", user=user_id)
+        self._starved = self._starved - {user_id} | ({user_id} if usage.starved else set())
+
+    async def _bar(self, user_id: int) -> None:
+        """Have her container replaced, when nothing of hers runs: her files are mended for the next one."""
+        room = self._broker.room(user_id)
+        async with room.lock:
+            if room.barred:
+                return
+            room.barred, room.made_from = True, None
+        self._broker.announce(user_id, FAILED)
+        note("disk_failed", user=user_id)

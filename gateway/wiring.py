@@ -64,7 +64,7 @@ class Parts:
         check_pool(config, self.instance)
         write_bundle(config.state / RUNNER)
         write_gpu(config.state / GPU)
-        self.folders = WorkspaceFolders(config.state, config.mounts)
+        self.folders = WorkspaceFolders(config.state, config.mounts, config.disk_images)
         self.backend = DockerBackend(self.instance, str(config.pool), driver=NvmlProbe().driver_version)
         self.broker = Broker(
             self.desk, self.backend, self.folders, self._template, spec_hash, self._link, now

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Protocol
 
 from gateway.folders.btrfs import Btrfs
+from gateway.folders.image import Image
+from gateway.folders.loops import device
 from gateway.folders.projects import Projects
 from gateway.folders.steps import make_directory, opened
 
@@ -104,6 +106,8 @@ def hold_on(directory: int) -> Hold:
     match kind(directory):
         case FileSystem.BTRFS:
             return Btrfs()
+        case FileSystem.EXT4 if device(directory) is not None:
+            return Image()
         case FileSystem.XFS | FileSystem.EXT4:
             return Projects()
         case _:

@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import errno
 import os
-import subprocess
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
 
 from gateway.folders.emptying import empty
 from gateway.folders.holding import hold_on, lifted
+from gateway.folders.image import make_room
+from gateway.folders.outside import output, run
 from gateway.folders.steps import make_directory, opened
 
 PUT_AWAY = "removed"
 HANDED = "handed-over"
 # What the platform makes anew for every container; none of it is a person's.
-_PLATFORMS = ("etc", "socket", "tmp", "vartmp")
+_PLATFORMS = ("etc", "socket", "tmp", "vartmp", "lost+found")
 _COPY, _OLD = ".copy", ".old"
 _TAKEN = (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR)
 
@@ -80,7 +81,7 @@ def _remake(handed: int, name: str) -> None:
     _remove(handed, copy)
     hold_on(handed).make(handed, copy)
     here = f"/proc/self/fd/{handed}"
-    _run(["cp", "-a", "--reflink=auto", "--", f"{here}/{name}/.", f"{here}/{copy}"], (handed,))
+    run("cp", "-a", "--reflink=auto", "--", f"{here}/{name}/.", f"{here}/{copy}", keep=(handed,))
     os.rename(name, f"{name}{_OLD}", src_dir_fd=handed, dst_dir_fd=handed)
     os.rename(copy, name, src_dir_fd=handed, dst_dir_fd=handed)
 
@@ -97,31 +98,50 @@ def give(path: Path, uid: int, gid: int) -> None:
     Nobody can reach `path` meanwhile, so nothing is exchanged under us; chown(1) goes to any depth, and
     with -P follows no link.
     """
-    _run(["chown", "-hRP", "--", f"{uid}:{gid}", str(path)])
+    run("chown", "-hRP", "--", f"{uid}:{gid}", path)
 
 
-def _run(command: list[str], descriptors: tuple[int, ...] = ()) -> None:
-    """Run a program; raises OSError with its last line."""
-    done = subprocess.run(command, capture_output=True, text=True, check=False, pass_fds=descriptors)
-    if done.returncode != 0:
-        said = done.stderr.strip().splitlines()
-        raise OSError(errno.EIO, said[-1] if said else f"{command[0]} failed")
+def bring(workspaces: int, staged: str, own: int) -> None:
+    """Copy what `stage` named into the workspace open as `own`, under the same name, whole or not at all.
+
+    It may be more than the taker may have. The first is left for `discard`.
+    """
+    copy = f"{staged}{_COPY}"
+    with opened(HANDED, workspaces) as handed, lifted(hold_on(own), own):
+        here, there = f"/proc/self/fd/{handed}/{staged}", f"/proc/self/fd/{own}"
+        make_room(own, _used(here, handed))
+        _remove(own, copy)
+        make_directory(own, copy, 0o700)
+        run("cp", "-a", "--", f"{here}/.", f"{there}/{copy}", keep=(handed, own))
+        # The first is deleted next.
+        run("sync", "--file-system", there, keep=(own,))
+        os.rename(copy, staged, src_dir_fd=own, dst_dir_fd=own)
+
+
+def discard(workspaces: int, staged: str) -> None:
+    """Delete what `bring` has copied. Absent is success."""
+    with opened(HANDED, workspaces) as handed, suppress(FileNotFoundError):
+        with opened(staged, handed) as files:
+            hollow(files)
+        os.rmdir(staged, dir_fd=handed)
 
 
 def settle(workspaces: int, staged: str, taker: int, place: str, wish: str) -> str:
-    """Move what `stage` named to `place` of the workspace open as `taker`.
+    """Move what `stage` named, or `bring` has copied, to `place` of the workspace open as `taker`.
 
     It is called `wish` there, or the first `wish-N` that is free; returns the name. Its owner may have put
     anything there: rename(2) puts a directory in the place of no file, no link and no filled directory.
     """
     hold = hold_on(taker)
     with opened(HANDED, workspaces) as handed, opened(place, taker) as files, lifted(hold, taker):
-        with opened(staged, handed) as given:
-            hold.join(given, taker)
+        source = taker if present(staged, taker) else handed
+        if source == handed:
+            with opened(staged, handed) as given:
+                hold.join(given, taker)
         for number in count(1):
             name = wish if number == 1 else f"{wish}-{number}"
             try:
-                os.rename(staged, name, src_dir_fd=handed, dst_dir_fd=files)
+                os.rename(staged, name, src_dir_fd=source, dst_dir_fd=files)
             except OSError as error:
                 if error.errno not in _TAKEN:
                     raise
@@ -137,6 +157,11 @@ def _move(workspaces: int, workspace: str, target: int, name: str) -> bool:
     except FileNotFoundError:
         return False
     return True
+
+
+def _used(path: str, within: int) -> int:
+    """The bytes that everything below a path takes, which leads through the descriptor `within`."""
+    return int(output("du", "-s", "-B1", "--", path, keep=(within,)).partition("\t")[0])
 
 
 def _remove(parent: int, name: str) -> None:

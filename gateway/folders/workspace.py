@@ -12,11 +12,13 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from gateway.disks import Usage
+from gateway.disks import USUAL, Usage
 from gateway.errors import Code, PlatformError
 from gateway.folders import moving
 from gateway.folders.emptying import empty
 from gateway.folders.holding import hold_on, lifted
+from gateway.folders.images import Images
+from gateway.folders.loops import failed, starved
 from gateway.folders.shared import check_home
 from gateway.folders.steps import make_directory, opened, told, write_file
 from gateway.folders.walking import walk
@@ -41,17 +43,22 @@ _SKELETON = {
 class WorkspaceFolders:
     """Directories of every workspace under `state`, an existing directory. Blocking; needs root."""
 
-    def __init__(self, state: Path, mounts: Iterable[SharedMount] = ()) -> None:
-        """`mounts` are the site's own directories, whose groups get names."""
+    def __init__(self, state: Path, mounts: Iterable[SharedMount] = (), into_images: bool = False) -> None:
+        """`mounts` are the site's own directories, whose groups get names.
+
+        `into_images`: new workspaces are made in disk images; those that are there stay where they are.
+        """
         self._state = state
         self._gids = sorted({mount.gid for mount in mounts if mount.gid is not None})
+        self._into_images = into_images
+        self._images = Images(state / "workspaces")
 
-    def prepare(self, user: User, rescue: bool = False) -> None:
+    def prepare(self, user: User, rescue: bool = False, size: int | None = None) -> None:
         """See the port. Raises what `check_home` raises, NOT_FOUND for an absent home, or UNAVAILABLE."""
         _require_home(user)
         with (
             told("make the directories of a workspace"),
-            self._own(user.id, make=True) as own,
+            self._own(user.id, make=True, size=size) as own,
             lifted(hold_on(own), own),
         ):
             if user.home is None:
@@ -77,24 +84,47 @@ class WorkspaceFolders:
     def put_away(self, user_id: int, number: int) -> None:
         """See the port."""
         with told("put the files of a workspace away"), self._all() as workspaces:
-            moving.put_away(workspaces, str(user_id), str(number))
+            make_directory(workspaces, moving.PUT_AWAY, 0o700)
+            if not self._images.put_away(str(user_id), self._path(moving.PUT_AWAY, number)):
+                moving.put_away(workspaces, str(user_id), str(number))
 
     def delete_put_away(self, number: int) -> None:
         """See the port."""
         with told("delete the files of a removed workspace"), self._all() as workspaces:
+            self._images.delete(self._path(moving.PUT_AWAY, number))
             moving.delete(workspaces, str(number))
 
     def hand_over(self, giver: User, taker: User) -> str | None:
         """See the port. `prepare` has made the taker's directories."""
-        with told(f"hand the files of {giver.name} over"), self._all() as workspaces:
-            staged = moving.stage(workspaces, giver.id, taker.id)
-            if staged is None:
+        staged = f"{giver.id}-{taker.id}"
+        place = "workspace" if taker.home is not None else "home"
+        with (
+            told(f"hand the files of {giver.name} over"),
+            self._all() as workspaces,
+            self._own(taker.id) as own,
+        ):
+            if not moving.present(staged, own) and not self._stage(workspaces, giver, taker, own):
                 return None
-            moving.give(self._state / "workspaces" / moving.HANDED / staged, taker.uid, taker.gid)
-            with self._own(taker.id) as own:
-                place = "workspace" if taker.home is not None else "home"
-                name = moving.settle(workspaces, staged, own, place, f"from-{giver.name}")
-            return f"/workspace/{name}" if taker.home is not None else f"/home/{taker.name}/{name}"
+            if moving.present(staged, own):
+                self._images.delete(self._path(moving.HANDED, staged))
+                moving.discard(workspaces, staged)
+            name = moving.settle(workspaces, staged, own, place, f"from-{giver.name}")
+        return f"/workspace/{name}" if taker.home is not None else f"/home/{taker.name}/{name}"
+
+    def _stage(self, workspaces: int, giver: User, taker: User, own: int) -> bool:
+        """Have the giver's files out of everybody's sight and the taker's; False when there are none.
+
+        What is in an image, or goes into one, is copied into the workspace open as `own`.
+        """
+        make_directory(workspaces, moving.HANDED, 0o700)
+        handed = self._path(moving.HANDED, f"{giver.id}-{taker.id}")
+        shown = self._images.put_away(str(giver.id), handed) and self._images.show(handed)
+        if moving.stage(workspaces, giver.id, taker.id) is None:
+            return False
+        moving.give(handed, taker.uid, taker.gid)
+        if shown or self._images.has(str(taker.id)):
+            moving.bring(workspaces, handed.name, own)
+        return True
 
     def clear_temporary(self, user_id: int) -> None:
         """Empty /tmp and /var/tmp; see the port. Absent is success."""
@@ -108,19 +138,28 @@ class WorkspaceFolders:
                 return
 
     def limit(self, user_id: int, size: int) -> None:
-        """See the port."""
-        with told("hold a workspace to its size"), suppress(FileNotFoundError), self._own(user_id) as own:
-            hold_on(own).limit(own, size)
+        """See the port. An image that is not mounted gets its size before the next container."""
+        with told("hold a workspace to its size"), suppress(FileNotFoundError):
+            if self._asleep(user_id):
+                return
+            with self._own(user_id, mount=False) as own:
+                hold_on(own).limit(own, size)
 
     def usage(self, user_id: int) -> Usage:
-        """See the port."""
-        with told("count what a workspace takes"), suppress(FileNotFoundError), self._own(user_id) as own:
-            hold = hold_on(own)
-            return Usage(hold.counted(own), hold.limited_to(own) is not None)
+        """See the port. Nothing is counted in an image that is not mounted, for nothing changes there."""
+        with told("count what a workspace takes"), suppress(FileNotFoundError):
+            if self._asleep(user_id):
+                return Usage(None, True)
+            with self._own(user_id, mount=False) as own:
+                hold = hold_on(own)
+                held = hold.limited_to(own) is not None
+                return Usage(hold.counted(own), held, failed(own), starved(own))
         return Usage(0, False)
 
     async def walk(self, user_id: int) -> int | None:
         """See the port."""
+        if self._asleep(user_id):
+            return None
         return await walk(Path(directory(str(self._state), user_id)))
 
     def socket_directory(self, user_id: int) -> Path:
@@ -130,8 +169,9 @@ class WorkspaceFolders:
     def delete(self, user_id: int) -> None:
         """See the port. Raises UNAVAILABLE when something resists; can be called again."""
         with told("delete the files of a workspace"):
+            self._images.remove(str(user_id))
             try:
-                with self._own(user_id) as own:
+                with self._own(user_id, mount=False) as own:
                     moving.hollow(own)
             except FileNotFoundError:
                 return
@@ -139,14 +179,32 @@ class WorkspaceFolders:
                 os.rmdir(str(user_id), dir_fd=workspaces)
 
     @contextmanager
-    def _own(self, user_id: int, make: bool = False) -> Iterator[int]:
-        """The workspace's directory, reached without following a link below the state directory."""
+    def _own(
+        self, user_id: int, make: bool = False, mount: bool = True, size: int | None = None
+    ) -> Iterator[int]:
+        """The workspace's directory, reached without following a link below the state directory.
+
+        Its image, if it has one, gets mounted, with room for `size` bytes.
+        """
+        name = str(user_id)
         with self._all(make) as workspaces:
+            if make and self._into_images:
+                self._images.make(name, size or USUAL)
+            if mount and self._images.has(name):
+                self._images.attach(name, size or 0)
+            elif make:
+                hold_on(workspaces).make(workspaces, name)
             if make:
-                hold_on(workspaces).make(workspaces, str(user_id))
-                make_directory(workspaces, str(user_id), 0o711)
-            with opened(str(user_id), workspaces) as own:
+                make_directory(workspaces, name, 0o711)
+            with opened(name, workspaces) as own:
                 yield own
+
+    def _asleep(self, user_id: int) -> bool:
+        """Whether a workspace is in an image that is not mounted, since the machine started for instance."""
+        return self._images.has(str(user_id)) and not self._images.is_attached(str(user_id))
+
+    def _path(self, kind: str, name: str | int) -> Path:
+        return self._state / "workspaces" / kind / str(name)
 
     @contextmanager
     def _all(self, make: bool = True) -> Iterator[int]:

@@ -12,7 +12,9 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+_TEXT: Any = {"check": True, "capture_output": True, "text": True}
 # Of the generic system call table, and of mount.h and fcntl.h.
 _OPEN_TREE, _MOVE_MOUNT, _MOUNT_SETATTR = 428, 429, 442
 _OPEN_TREE_CLONE, _MOVE_MOUNT_F_EMPTY_PATH, _AT_EMPTY_PATH, _AT_FDCWD = 1, 4, 0x1000, -100
@@ -107,3 +109,25 @@ def squashed(source: Path, target: Path, uid: int) -> Iterator[None]:
         yield
     finally:
         subprocess.run(["umount", "--lazy", target], check=True)
+
+
+def loop_devices(folder: Path) -> list[str]:
+    """The names of the files below `folder` that loop devices show."""
+    shown = subprocess.run(["losetup", "--list", "--noheadings", "--output", "BACK-FILE"], **_TEXT)
+    return [Path(line).name for line in shown.stdout.split("\n") if line.startswith(f"{folder}/")]
+
+
+@contextmanager
+def image_mounts(folder: Path) -> Iterator[None]:
+    """Unmount everything below `folder` in the end."""
+    try:
+        yield
+    finally:
+        unmount_below(folder)
+
+
+def unmount_below(folder: Path) -> None:
+    """As a machine does that is shut down."""
+    shown = subprocess.run(["findmnt", "--raw", "--noheadings", "--output", "TARGET"], **_TEXT).stdout.split()
+    for target in reversed([each for each in shown if each.startswith(f"{folder}/")]):
+        subprocess.run(["umount", target], check=True)

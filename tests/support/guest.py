@@ -18,8 +18,8 @@ _SECONDS = 280
 # finit_module(2): the image of Debian has no insmod.
 _LOAD = """
 import ctypes, glob, os
-for name in ("quota_tree", "quota_v2"):
-    (found,) = glob.glob(f"/usr/lib/uml/modules/*/kernel/fs/quota/{name}.ko")
+for name in ("quota_tree", "quota_v2", "loop"):
+    (found,) = glob.glob(f"/usr/lib/uml/modules/*/kernel/*/*/{name}.ko")
     if ctypes.CDLL(None).syscall(313, os.open(found, os.O_RDONLY), b"", 0):
         raise SystemExit(f"{name} cannot be loaded")
 """

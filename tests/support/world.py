@@ -94,10 +94,12 @@ class Folders:
         self.limits: dict[int, int] = {}
         self.broken: set[int] = set()
         self.counted: dict[int, int] = {}
+        self.failed: set[int] = set()
+        self.starved: set[int] = set()
         self.found: dict[int, int] = {}
         self.walked: list[int] = []
 
-    def prepare(self, user: User, rescue: bool = False) -> None:
+    def prepare(self, user: User, rescue: bool = False, size: int | None = None) -> None:
         """See the port."""
         self.prepared.append(user.id)
 
@@ -113,7 +115,8 @@ class Folders:
 
     def usage(self, user_id: int) -> Usage:
         """See the port."""
-        return Usage(self.counted.get(user_id), user_id in self.counted)
+        held = user_id in self.counted
+        return Usage(self.counted.get(user_id), held, user_id in self.failed, user_id in self.starved)
 
     async def walk(self, user_id: int) -> int | None:
         """See the port."""

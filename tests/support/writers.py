@@ -32,7 +32,7 @@ def own(disk: Path, user: User) -> Path:
 
 def made(folders: WorkspaceFolders, user: User, limit: int = LIMIT) -> None:
     """Make a workspace ready for a container, as the broker does."""
-    folders.prepare(user)
+    folders.prepare(user, size=limit)
     folders.clear_temporary(user.id)
     folders.limit(user.id, limit)
 

@@ -43,6 +43,8 @@ def test_every_key(tmp_path: Path) -> None:
         manage = ["GPU-1"]
         [leases]
         checkpoint = "90m"
+        [disk]
+        enforcer = "image"
         [workspace.env]
         HF_HOME = "/workspace/hf"
         A = ""
@@ -55,6 +57,7 @@ def test_every_key(tmp_path: Path) -> None:
         uids=UidRange(70000, 80000),
         manage=("GPU-1",),
         checkpoint=timedelta(minutes=90),
+        disk_images=True,
         env=(("A", ""), ("HF_HOME", "/workspace/hf")),
     )
 

@@ -128,7 +128,9 @@ def test_the_manual_makes_a_plain_directory_one_that_is_held(disk: Path, folders
     made(folders, ALICE)
     before = own(disk, ALICE).stat()
     manual = (ROOT / "docs" / "operations.md").read_text()
-    (block,) = (each for each in re.findall(r"```sh\n(.*?)```", manual, re.DOTALL) if "7.new" in each)
+    (block,) = (
+        each for each in re.findall(r"```sh\n(.*?)```", manual, re.DOTALL) if "subvolume create 7.new" in each
+    )
     lines = [line for line in block.splitlines() if not line.startswith(("gpuadmin", "cd "))]
     subprocess.run(["sh", "-ec", "\n".join(lines)], cwd=disk / "workspaces", check=True)
     made(folders, ALICE)

@@ -21,6 +21,7 @@ from gateway.folders import WorkspaceFolders
 from gateway.folders.walking import walk
 from gateway.limiting import Limiting
 from gateway.quotas import Owner
+from gateway.rationing import FAILED, STARVED
 from tests.support.stores import NOW, add_people, open_store
 from tests.support.world import World, at, world
 
@@ -122,6 +123,25 @@ async def test_what_a_file_system_counts_is_shown_and_told_at_the_next_login(her
     await here.rationing.look()
     assert "Your files" not in await here.enter(ALICE)
     assert ALICE not in here.folders.walked
+
+
+async def test_a_disk_that_failed_is_told_once_and_mended_for_the_next_container(here: World) -> None:
+    """While hers runs: nothing is stopped for it, and she is in another when nothing of hers runs."""
+    said: list[tuple[int, str]] = []
+    here.broker.announce = lambda user_id, text: said.append((user_id, text))
+    await here.enter(ALICE)
+    here.folders.counted = {ALICE: GIB, BOB: GIB}
+    here.folders.starved = {ALICE, BOB}
+    for _ in range(2):
+        await here.rationing.look()
+    assert said == [(ALICE, STARVED)]
+    here.folders.starved, here.folders.failed = set(), {ALICE, BOB}
+    for _ in range(2):
+        await here.rationing.look()
+    assert said == [(ALICE, STARVED), (ALICE, FAILED)]
+    assert here.folders.prepared == [ALICE]
+    await here.enter(ALICE)
+    assert here.folders.prepared == [ALICE, ALICE]
 
 
 async def test_files_are_counted_one_by_one_elsewhere_and_not_again_at_once(here: World) -> None:
