@@ -18,6 +18,7 @@ from admin.using import Use, Watch
 from gateway.devices import Device
 from gateway.errors import Code, PlatformError
 from gateway.leases import Lease
+from gateway.reminders import of_lease
 from gateway.tables import printable
 from gateway.units import format_instant, format_size
 
@@ -30,6 +31,7 @@ def _short(record: Record) -> str | None:
     reason: str | None = record["reason"]
     if reason is None and record["unmanaged"] is not None:
         reason = f"unmanaged use: {record['unmanaged']}"
+    reason = reason or record["idle"]
     return reason if reason is None or len(reason) <= WIDE else reason[: WIDE - 1] + "…"
 
 
@@ -72,7 +74,7 @@ def gpu() -> None:
     """
 
 
-def record(device: Device, lease: Lease | None, use: Use) -> dict[str, Any]:
+def record(device: Device, lease: Lease | None, use: Use, idle: str | None) -> dict[str, Any]:
     """All that a listing says of a GPU."""
     return {
         "id": device.id,
@@ -88,6 +90,7 @@ def record(device: Device, lease: Lease | None, use: Use) -> dict[str, Any]:
         "lease": lease and lease.id,
         "user": lease and lease.user,
         "expires_at": instant(lease.expires_at) if lease else None,
+        "idle": idle,
         "utilization": use.utilization,
         "used": use.used,
         "processes": [
@@ -101,8 +104,11 @@ def records(call: Call, watch: Watch) -> tuple[list[dict[str, Any]], bool]:
     """Every GPU, by index, and whether the driver answers: what it leaves open is null."""
     devices = call.store.devices()
     uses = watch.look(call.store.users()) if devices else {}
-    held = _holders(call)
-    found = [record(device, held.get(device.id), (uses or {}).get(device.id, Use())) for device in devices]
+    held, idlers = _holders(call), call.store.idlers()
+    found = []
+    for device in devices:
+        lease, use = held.get(device.id), (uses or {}).get(device.id, Use())
+        found.append(record(device, lease, use, of_lease(lease, idlers)))
     return found, uses is not None
 
 
@@ -171,6 +177,8 @@ def _lines(record: Record) -> Iterator[tuple[str, str]]:
         yield "unmanaged", record["unmanaged"]
     if record["user"] is not None:
         yield "held by", f"{record['user']} until {minute(record['expires_at'])} (lease {record['lease']})"
+    if record["idle"] is not None:
+        yield "idle", record["idle"]
     if record["utilization"] is not None:
         yield "utilization", f"{record['utilization']}%"
     for each in record["processes"]:

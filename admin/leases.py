@@ -5,6 +5,7 @@ Owns the command lines. Must not choose a device.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -17,9 +18,11 @@ from admin.output import field, instant, listing, minute, say
 from admin.queue import begins
 from gateway.devices import DeviceRequest
 from gateway.errors import Code, PlatformError
+from gateway.idleness import Seen
 from gateway.leases import Lease, State
 from gateway.names import parse_user_name
 from gateway.quotas import gpus as gpus_in_words
+from gateway.reminders import of_lease
 from gateway.scheduling.waiting import Request
 from gateway.store import Waiting
 from gateway.units import format_duration, format_instant, parse_duration
@@ -31,7 +34,7 @@ COLUMNS = [
     ("GPUS", lambda record: record["indexes"] or f"{record['gpus']} wanted"),
     ("UNTIL", lambda record: minute(record["expires_at"])),
     ("LEFT", lambda record: "" if record["remaining"] is None else _left(record["remaining"])),
-    ("PROBLEM", field("problem")),
+    ("PROBLEM", lambda record: record["problem"] or record["idle"]),
 ]
 
 
@@ -151,7 +154,8 @@ def leases(call: Call, as_json: bool) -> None:
       gpuadmin leases --json
     """
     indexes = {device.id: device.index for device in call.store.devices()}
-    records = [_record(lease, call, indexes) for lease in call.store.held_leases()]
+    idlers = call.store.idlers()
+    records = [_record(lease, call, indexes, idlers) for lease in call.store.held_leases()]
     records += [_queued(waiting.request) for waiting in call.store.waiting(call.now)]
     listing(records, COLUMNS, as_json)
 
@@ -175,10 +179,11 @@ def _queued(request: Request) -> dict[str, Any]:
         "remaining": None,
         "reason": None,
         "problem": None,
+        "idle": None,
     }
 
 
-def _record(lease: Lease, call: Call, indexes: dict[str, int]) -> dict[str, Any]:
+def _record(lease: Lease, call: Call, indexes: dict[str, int], idlers: Mapping[int, Seen]) -> dict[str, Any]:
     return {
         "id": lease.id,
         "user": lease.user,
@@ -192,4 +197,5 @@ def _record(lease: Lease, call: Call, indexes: dict[str, int]) -> dict[str, Any]
         "remaining": max(0, int((lease.expires_at - call.now).total_seconds())),
         "reason": lease.reason,
         "problem": lease.problem,
+        "idle": of_lease(lease, idlers),
     }

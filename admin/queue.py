@@ -13,6 +13,7 @@ from admin.output import Record, instant, listing, say
 from gateway.errors import Code, PlatformError
 from gateway.names import parse_user_name
 from gateway.quotas import gpus
+from gateway.reminders import standing_of
 from gateway.scheduling.standing import Standing
 from gateway.store import Waiting
 from gateway.units import format_duration, format_instant
@@ -25,7 +26,8 @@ from gateway.units import format_duration, format_instant
 def why(call: Call, target: str, as_json: bool) -> None:
     """Say where a user's requests stand in the queue, what put them there, and what they wait for.
 
-    Of a user who waits for nothing: where she would stand if she asked for one GPU now.
+    Of a user who waits for nothing: where she would stand if she asked for one GPU now. Of one whose
+    workspace is idle: what follows from that, and when.
 
     \b
     Example:
@@ -40,6 +42,8 @@ def why(call: Call, target: str, as_json: bool) -> None:
             raise PlatformError(Code.NOT_FOUND, f"No request {target} waits; see: gpuadmin leases")
     else:
         name = parse_user_name(target)
+        if not as_json:
+            _tell_idle(call, name)
         found = [each for each in waiting if each.request.user == name]
         if not found:
             return _prospect(call, name, as_json)
@@ -53,6 +57,14 @@ def why(call: Call, target: str, as_json: bool) -> None:
             f"{begins(each.standing)}."
         )
         _explain(each.standing)
+
+
+def _tell_idle(call: Call, name: str) -> None:
+    """What she holds may end before its time."""
+    found = next((user for user in call.store.users() if user.name == name), None)
+    seen = None if found is None else call.store.idlers().get(found.id)
+    if seen is not None:
+        say(f"The workspace of {name} is {standing_of(seen)}.")
 
 
 def begins(standing: Standing) -> str:

@@ -42,9 +42,10 @@ def set_(call: Call, words: tuple[str, ...], group: str | None, everybody: bool)
     """Set quotas of one user, of a group, or with --default of everybody.
 
     The keys: gpus and sessions (at once), lease (the length of a grant without --for), gpu_hours (GPU-hours
-    in a window, such as 100/7d, or none), disk (of a workspace: home, /workspace and /tmp; a size), and for a
-    container cpus (cores), memory, shm (sizes such as 32G) and pids (processes). Who has a higher priority
-    is served first in the queue for GPUs.
+    in a window, such as 100/7d, or none), idle (how long her GPUs may have nothing to do) and idle_workspace
+    (the same for a workspace without GPUs; durations, or none), disk (of a workspace: home, /workspace and
+    /tmp; a size), and for a container cpus (cores), memory, shm (sizes such as 32G) and pids (processes).
+    Who has a higher priority is served first in the queue for GPUs.
 
     In force is her own value, else the most generous of her groups', else the default's; VALUE "inherit"
     takes one away again. Cores, processes and memory change while a container runs, shm at its next start;

@@ -22,7 +22,7 @@ Floors: who may import whom. A test holds them (setup.cfg has the contracts)::
     4  admin/*, main, worker, overseer                programs
        sampler exporter                              what is measured, and told over HTTP
        inventory alarms                              the GPUs, looked at again and again, and heard
-       historian                                      what was done with them, kept
+       historian watching gauges                      what was done with them, kept, and who uses them
        wiring                                         which adapter stands behind which port
     3  sqlite docker folders nvml boot runner ssh     adapters, none imports another
        procfs cgroups                                 of the kernel's words on a process, and on containers
@@ -32,14 +32,16 @@ Floors: who may import whom. A test holds them (setup.cfg has the contracts)::
        wishes custody granting hygiene limiting rationing settling reconcile entering desk timekeeper
        replacing examining answering inquiries        `gpu`, and whose questions are being answered
        restarting                                     what shows other GPUs than are held
-       parting                                        what saves its work before it is stopped
+       parting idling                                 what saves its work before it is stopped, and what
+                                                      is taken back when nobody uses it
     1  ports store verbs messages wire journal pipes  the seams, and the workers' protocol
-       privileges holders questions
+       privileges holders idlers questions
     0  errors names units keys users devices quotas leases usage images mounts networks workspaces sessions
                                                       keyoptions sources certificates credentials clock
                                                       onetime throttle tables notices health occupants losses
                                                       mirrors config disks history reporting pictures
                                                       asking telling restarts channels rollout
+                                                      activity signs idleness reminders
                                                       scheduling/: who is granted which GPU, and when
                                                       the nouns: values and decisions
 

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 
-from gateway import asking, telling
+from gateway import asking, reminders, telling
 from gateway.asking import Apply, Extend, Help, History, Later, Question, Release, Request, Status
 from gateway.desk import Desk
 from gateway.devices import DeviceRequest
@@ -123,16 +123,18 @@ class Answering:
 
     async def _status(self, user_id: int, as_json: bool, say: Say) -> None:
         now = await self._timekeeper.now()
-        user, held, requests, devices, restart = await self._desk.ask(
+        user, held, requests, devices, restart, idlers = await self._desk.ask(
             lambda store: (
                 store.person(user_id),
                 store.held_leases(),
                 store.requests_of(user_id, now),
                 store.devices(),
                 store.restart_of(user_id),
+                store.idlers(),
             )
         )
-        records = telling.status(user_id, held, requests, devices, now, restart)
+        idle = idlers.get(user_id)
+        records = telling.status(user_id, held, requests, devices, now, restart, idle)
         say(telling.as_json(records) if as_json else telling.status_in_words(user.name, records), False)
 
     async def _history(self, user_id: int, as_json: bool, say: Say) -> None:
@@ -213,9 +215,26 @@ class Answering:
 
     async def _extend(self, user_id: int, question: Extend, say: Say) -> None:
         now = await self._changing(user_id)
-        moved = await self._desk.ask(lambda store: store.renew(user_id, question.lease, question.length, now))
-        for lease, before in moved:
-            say(telling.extended(lease, before), False)
+        lease, length = question.lease, question.length
+        try:
+            moved = await self._desk.ask(lambda store: store.renew(user_id, lease, length, now))
+        except PlatformError as error:
+            # As late as it may end already; what is idle may end much earlier, and that she can put off.
+            if error.code not in (Code.CONFLICT, Code.QUOTA_EXCEEDED):
+                raise
+            if not await self._hold_off(user_id, now, say) or length is not None:
+                raise
+            return
+        for each, before in moved:
+            say(telling.extended(each, before), False)
+        await self._hold_off(user_id, now, say)
+
+    async def _hold_off(self, user_id: int, now: datetime, say: Say) -> bool:
+        """Keep what she holds from being stopped for a while, when it is idle; whether there was need."""
+        kept = await self._desk.ask(lambda store: store.hold_off(user_id, now))
+        if kept is not None:
+            say(f"{reminders.kept(kept.until)}\n", False)
+        return kept is not None
 
     async def _release(self, user_id: int, question: Release, say: Say) -> Rest:
         now = await self._changing(user_id)

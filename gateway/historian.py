@@ -1,13 +1,11 @@
 """Keeps the history: looks every 30 seconds, and writes every five minutes what it saw.
 
-Owns the looks that are not written yet. The GPUs' readings are the sampler's; containers are found in the
-kernel's control groups, and the engine is asked only when they are others than before. Must not know how
-sums are made (gateway.history), nor SQL.
+Owns the looks that are not written yet. The GPUs' readings are the sampler's. Must not know how sums are made
+(gateway.history), how containers are found (gateway.gauges), nor SQL.
 """
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from datetime import timedelta
 
@@ -15,6 +13,7 @@ from gateway.cgroups import ControlGroups
 from gateway.clock import Clock
 from gateway.desk import Desk
 from gateway.devices import Reading
+from gateway.gauges import Gauges
 from gateway.history import KEPT, SPAN, ContainerLook, GpuLook, Look, window
 from gateway.workspaces import Container
 
@@ -31,11 +30,8 @@ class Historian:
         clock: Callable[[], Clock],
     ) -> None:
         self._desk = desk
-        self._running = running
-        self._containers = containers
-        self._groups = groups
+        self._gauges = Gauges(running, containers, groups)
         self._clock = clock
-        self._users: dict[str, int] | None = None
         self._cpu: dict[str, int] = {}
         self._looks: list[Look] = []
         self._began: Clock | None = None
@@ -65,19 +61,10 @@ class Historian:
         return tuple(GpuLook(each.id, holders.get(each.id), each.utilization, each.used) for each in readings)
 
     async def _consumption(self) -> tuple[ContainerLook, ...]:
-        users = self._users or {}
-        consumed = await asyncio.to_thread(self._groups.consumption, set(users))
-        # Another container of the same user has another id, and its group is another one. Those that run when
-        # the gateway starts are known to nobody yet.
-        others = len(consumed) < len(users) or set(self._running()) != set(users.values())
-        if self._users is None or others:
-            found = await self._containers()
-            users = {each.container_id: each.workspace_id for each in found if each.running}
-            self._users = users
-            consumed = await asyncio.to_thread(self._groups.consumption, set(users))
+        read = await self._gauges.read()
         # What it took before it was first seen is nobody's to say: it may be days.
-        before, self._cpu = self._cpu, {id_: each.cpu for id_, each in consumed.items()}
+        before, self._cpu = self._cpu, {id_: each.cpu for id_, (_, each) in read.items()}
         return tuple(
-            ContainerLook(users[id_], max(0, each.cpu - before.get(id_, each.cpu)), each.memory)
-            for id_, each in consumed.items()
+            ContainerLook(user_id, max(0, each.cpu - before.get(id_, each.cpu)), each.memory)
+            for id_, (user_id, each) in read.items()
         )

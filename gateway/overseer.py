@@ -17,6 +17,7 @@ from gateway.inventory import Inventory
 from gateway.journal import explain, note
 from gateway.reception import Reception
 from gateway.users import Account
+from gateway.watching import Watching
 from gateway.wiring import Parts
 from gateway.workers import Workers
 
@@ -52,6 +53,7 @@ class Overseer:
         self._wishes = parts.wishes(reception.end)
         self._inventory = Inventory(parts)
         self._alarms = Alarms(parts)
+        parts.idling.look = Watching(parts, reception.active).look
         self._version = -1
         reception.admission.changed = self._accounts
 
@@ -77,6 +79,7 @@ class Overseer:
             group.create_task(self._every(INVENTORY_EVERY, self._inventory.look_at_gpus))
             group.create_task(self._every(LEASES_EVERY, self._parts.replacing.replace_lost))
             group.create_task(self._every(RESTARTS_EVERY, self._parts.restarting.look))
+            group.create_task(self._look_for_idlers())
             group.create_task(self._every(EXAMINE_EVERY, self._parts.examining.examine))
             group.create_task(self._alarms.run())
             group.create_task(self._every(LIMITS_EVERY, self._parts.limiting.limit_all))
@@ -105,6 +108,12 @@ class Overseer:
             adopted = await self._attempt(self._parts.broker.adopt)
             adopted = await self._attempt(self._parts.custody.resume) and adopted
             await asyncio.sleep(ADOPT_EVERY if adopted else AGAIN_AFTER)
+
+    async def _look_for_idlers(self) -> None:
+        idling = self._parts.idling
+        while True:
+            await self._attempt(idling.attend)
+            await asyncio.sleep(idling.every)
 
     async def _oversee(self) -> None:
         while True:

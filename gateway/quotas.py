@@ -142,6 +142,26 @@ def _rank_hours(value: int) -> Fraction:
     return Fraction(found.gpu_seconds, int(found.window.total_seconds())) if found else Fraction(_WINDOWS)
 
 
+def _idle(text: str) -> int:
+    return UNLIMITED if text == "none" else _seconds(text)
+
+
+def _show_idle(value: int) -> str:
+    return "none" if value == UNLIMITED else format_duration(timedelta(seconds=value))
+
+
+def _idle_key(seconds: int) -> Key:
+    """How long something may be used by nobody; never to be taken away is the most generous."""
+    return Key(
+        lambda machine, _: seconds,
+        _show_idle,
+        _idle,
+        "a duration such as 30m, or none",
+        lambda value: None if value == UNLIMITED else value,
+        lambda value: Fraction(_WINDOWS if value == UNLIMITED else value),
+    )
+
+
 def _quarter(of: int, least: int) -> int:
     return max(of // 4, least)
 
@@ -188,6 +208,8 @@ KEYS: Mapping[str, Key] = {
     "disk": Key(lambda machine, _: 100 << 30, format_size, _size(_LEAST_DISK), "a size of at least 64M"),
     "sessions": Key(lambda machine, _: 200, str, _whole(1, 10_000), "a whole number from 1 to 10000"),
     "priority": Key(lambda machine, _: 0, str, _whole(0, 1000), "a whole number from 0 to 1000"),
+    "idle": _idle_key(_HOUR // 2),
+    "idle_workspace": _idle_key(72 * _HOUR),
 }
 
 CONTAINER_KEYS = frozenset({"cpus", "memory", "shm", "pids"})

@@ -10,9 +10,11 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import datetime
 
 from gateway import verbs
+from gateway.activity import Active
 from gateway.admission import Admission
 from gateway.broker import Broker
 from gateway.certificates import Trust
@@ -61,6 +63,7 @@ class Reception:
         self._inquiries = Inquiries(connections, answer, tasks)
         self._tasks = tasks
         self._now = now
+        self._seen: set[int] = set()
         self.admission = admission
         broker.end_sessions = self.end_user
         broker.announce = self.announce
@@ -107,6 +110,8 @@ class Reception:
                 self._begin(worker, message)
             case Ask():
                 self._inquiries.ask(worker, message)
+            case Active():
+                self._active(worker, message)
             case verbs.Opened() | verbs.Closed():
                 self._channel(worker, message)
             case verbs.Gone():
@@ -232,6 +237,16 @@ class Reception:
             # A session's last word often follows that of its connection.
             if isinstance(message, verbs.Opened):
                 note("verb_refused", code=error.code.value)
+
+    def _active(self, worker: Peer, message: Active) -> None:
+        # One that was revoked meanwhile is nobody's.
+        with suppress(PlatformError):
+            self._seen.add(self._connections.holder(worker, message.ticket).user_id)
+
+    def active(self) -> set[int]:
+        """The users who did something over a connection since this was asked last."""
+        seen, self._seen = self._seen, set()
+        return seen
 
     def _occupied(self, user_id: int) -> bool:
         hers = self._connections.of_user(user_id)

@@ -18,6 +18,7 @@ from gateway.disks import Disk
 from gateway.health import Told
 from gateway.history import Window
 from gateway.holders import HolderStore
+from gateway.idlers import IdleStore
 from gateway.keys import PublicKey
 from gateway.leases import Lease
 from gateway.losses import Change
@@ -82,7 +83,7 @@ class Served:
     noticed: tuple[Lease, ...]
 
 
-class BrokerStore(HolderStore, Protocol):
+class BrokerStore(HolderStore, IdleStore, Protocol):
     """What the broker asks of the store. Raises UNAVAILABLE when the database cannot answer."""
 
     def data_version(self) -> int:

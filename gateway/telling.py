@@ -11,8 +11,9 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from gateway import usage
+from gateway import reminders, usage
 from gateway.devices import Device, Health
+from gateway.idleness import Seen
 from gateway.leases import Lease, State
 from gateway.restarts import NOTICE, Restart
 from gateway.scheduling.standing import Standing
@@ -32,9 +33,11 @@ def status(
     devices: Sequence[Device],
     now: datetime,
     restart: Restart | None = None,
+    idle: Seen | None = None,
 ) -> list[Record]:
     """What she holds, the kind "lease", what she waits for, "request", each GPU of the machine, "gpu", and
-    first of all when her container restarts to show what she holds, if it does, "restart".
+    first of all when her container restarts to show what she holds, if it does, "restart", and what follows
+    when it is "idle".
 
     `leases` are all that hold devices, `requests` hers alone.
     """
@@ -42,6 +45,7 @@ def status(
     mine = [_lease(lease, devices, now) for lease in leases if lease.user_id == user_id]
     return [
         *([] if restart is None else [_restart(restart, devices)]),
+        *([] if idle is None else [reminders.record(idle)]),
         *mine,
         *(_request(*each) for each in requests),
         *(_gpu(device, holders.get(device.id)) for device in devices),
@@ -59,6 +63,7 @@ def status_in_words(user: str, records: Sequence[Record]) -> str:
     for record in records:
         lines += _waiting(record) if record["kind"] == "request" else []
         lines += [_coming(record)] if record["kind"] == "restart" else []
+        lines += [record["text"]] if record["kind"] == "idle" else []
     lines += ["", f"The machine has {_count(len(gpus))}, {free} free."]
     titles = ("GPU", "MODEL", "MEMORY", "STATE", "HELD BY", "UNTIL", "REASON")
     lines += table(titles, [_machine(record, user) for record in gpus])

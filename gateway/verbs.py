@@ -6,8 +6,8 @@ socket carries `Sign` and its answer alone, because the worker blocks on it with
 
 A connection lives so: `Connection` hands its socket over; `Sign` (the first one fixes the session id
 of RFC 4253 section 7.2); `Evidence`, `Code` or `Password`, each answered by `Ticket`, `More` or
-`Refused`; then `Enter`, `Begin`, `Ask`, `Opened`, `Closed`, each with the ticket; `Gone` at its end. The
-broker believes nothing that it can check.
+`Refused`; then `Enter`, `Begin`, `Ask`, `Active`, `Opened`, `Closed`, each with the ticket; `Gone` at its
+end. The broker believes nothing that it can check.
 
 Owns the messages and how many descriptors each carries. Must not know sockets or asyncssh.
 """
@@ -17,10 +17,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from gateway.activity import Active
 from gateway.messages import MessageError, decode
 from gateway.questions import Answered, Ask, Said
 
-VERSION = 9
+VERSION = 10
 MOST_OFFERED = 8
 DESCRIPTORS_A_SET = 6
 """Three pipes, each as read end, write end: stdin, stdout, stderr."""
@@ -267,7 +268,7 @@ class Announce:
     message: str
 
 
-_SAID = (Hello, Evidence, Code, Password, Enter, Pipes, Begin, Ask, Opened, Closed, Gone)
+_SAID = (Hello, Evidence, Code, Password, Enter, Pipes, Begin, Ask, Active, Opened, Closed, Gone)
 _TOLD = (Welcome, Account, AccountGone, Authorities, Connection, More, Ticket, Refused, Progress)
 _ANSWERED = (Entered, Failed, Piped, Begun, Said, Answered)
 FROM_WORKER = {kind.__name__: kind for kind in _SAID}
@@ -277,11 +278,9 @@ SIGNING = {kind.__name__: kind for kind in (Sign, Signature)}
 
 def descriptors(message: Any) -> int:
     """How many descriptors travel with this message."""
-    if isinstance(message, (Connection, Entered)):
-        return 1
     if isinstance(message, Piped):
         return message.sets * DESCRIPTORS_A_SET
-    return 0
+    return 1 if isinstance(message, (Connection, Entered)) else 0
 
 
 def from_worker(data: bytes, count: int) -> Any:

@@ -25,6 +25,7 @@ from gateway.examining import Examining
 from gateway.folders import WorkspaceFolders, shared
 from gateway.granting import Granting
 from gateway.hygiene import Hygiene
+from gateway.idling import Idling
 from gateway.limiting import Limiting
 from gateway.nvml import NvmlProbe
 from gateway.parting import Parting
@@ -76,6 +77,7 @@ class Parts:
         self.parting = Parting(self.broker, config.checkpoint, now)
         self.settling.part = self.parting.wind_down
         self.settling.clean = Hygiene(self.desk, NvmlProbe().occupations, now, time.monotonic).clean
+        self.idling = Idling(self.desk, self.broker, self.settling, timekeeper, boot.look)
         self.granting = Granting(self.desk, self.broker, timekeeper)
         self.replacing = Replacing(self.desk, self.broker, timekeeper)
         self.restarting = Restarting(self.desk, self.broker, self.backend, timekeeper)
@@ -93,6 +95,8 @@ class Parts:
 
     async def close(self) -> None:
         """Give everything back; containers run on."""
+        self.idling.close()
+        await self.idling.wait_closed()
         self.settling.close()
         self.restarting.close()
         await self.settling.wait_closed()

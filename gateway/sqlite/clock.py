@@ -21,6 +21,7 @@ _COUNTING = (
     ("lease", ("noticed_at",), "released_at is null and noticed_at is not null"),
     ("loss", ("lost_at",), "ended_at is null"),
     ("restart", ("told_at", "due_at"), "true"),
+    ("idle", ("at",), "true"),
     ("user", ("removed_at",), "removed_at is not null and purged_at is null"),
     ("removed_workspace", ("removed_at",), "purged_at is null"),
 )

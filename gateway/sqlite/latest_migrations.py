@@ -23,3 +23,34 @@ def m026_messages(db: Database) -> None:
             text text not null
         ) strict"""
     )
+
+
+@migrations()
+def m027_idleness(db: Database) -> None:
+    """Workspaces that are seen as idle, by their user's id: the step that each has reached, and since when.
+
+    `gpus`: it holds GPUs. A stretch is what was seen of one in some seconds from `at` on: how many were
+    seen, how many of these with work, and whether its user was there.
+    """
+    db.execute(
+        """
+        create table idle (
+            id integer primary key references user(id),
+            step text not null check (step in ('noticed', 'warned', 'held')),
+            at text not null,
+            gpus integer not null check (gpus in (0, 1)),
+            extensions integer not null
+        ) strict"""
+    )
+    db.execute(
+        """
+        create table stretch (
+            user_id integer not null references user(id),
+            gpus integer not null check (gpus in (0, 1)),
+            at text not null,
+            seen real not null,
+            busy real not null,
+            person integer not null check (person in (0, 1))
+        ) strict"""
+    )
+    db.execute("create index stretch_of_user on stretch(user_id, gpus, at)")

@@ -16,6 +16,7 @@ from gateway.sqlite.database import Database
 from gateway.sqlite.disks import Disks
 from gateway.sqlite.farewells import Farewells
 from gateway.sqlite.history import History
+from gateway.sqlite.idlers import Idlers
 from gateway.sqlite.losses import Losses
 from gateway.sqlite.restarts import Restarts
 from gateway.sqlite.rows import user_of
@@ -24,7 +25,7 @@ from gateway.users import UidRange
 from gateway.workspaces import Limits, Workspace
 
 
-class Store(Losses, Restarts, Disks, ClockRow, TrustRows, Farewells, History):
+class Store(Losses, Restarts, Idlers, Disks, ClockRow, TrustRows, Farewells, History):
     """Everything the platform remembers. Methods are short, blocking, and whole transactions.
 
     Beside what each says, every method raises UNAVAILABLE when the database cannot answer.

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from gateway import verbs, wire
+from gateway.activity import Active
 from gateway.errors import Code, PlatformError
 from gateway.messages import MessageError, encode
 from gateway.ports import PipeSet, Progress
@@ -94,6 +95,10 @@ class Brokerage:
     def closed(self, ticket: str, channel: str) -> None:
         """Tell that it ended."""
         self._send(verbs.Closed(ticket, channel))
+
+    def active(self, ticket: str) -> None:
+        """Tell that somebody uses a connection."""
+        self._send(Active(ticket))
 
     def gone(self, connection: str) -> None:
         """Tell that a connection ended."""

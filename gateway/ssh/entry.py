@@ -88,6 +88,10 @@ class Entry:
         """Tell the broker that it ended."""
         self._brokerage.closed(self._ticket, channel)
 
+    def active(self) -> None:
+        """Tell the broker that somebody uses this connection."""
+        self._brokerage.active(self._ticket)
+
     def leave(self) -> None:
         """The connection ended."""
         self._left = True

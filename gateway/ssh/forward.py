@@ -41,7 +41,7 @@ class Forward(asyncssh.SSHTCPSession[bytes], asyncssh.SSHUNIXSession[bytes]):
 
     def session_started(self) -> None:
         """Begin to read; a server may speak first."""
-        self._outflow = Outflow(self._sock.fileno(), self._channel)
+        self._outflow = Outflow(self._sock.fileno(), self._channel, moved=self._connection.activity.moved)
         self._outflow.done.add_done_callback(self._end_output)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -61,6 +61,7 @@ class Forward(asyncssh.SSHTCPSession[bytes], asyncssh.SSHUNIXSession[bytes]):
     def data_received(self, data: bytes, datatype: int | None) -> None:
         """From the client."""
         assert self._inflow is not None
+        self._connection.activity.moved(len(data))
         self._inflow.feed(data)
 
     def eof_received(self) -> bool:

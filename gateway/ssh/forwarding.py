@@ -16,6 +16,7 @@ import asyncssh
 from asyncssh.channel import SSHForwardChannel
 from asyncssh.packet import SSHPacket, UInt32
 
+from gateway.activity import Activity
 from gateway.journal import explain
 from gateway.ports import Arrival, Listener, Runner
 from gateway.ssh import words
@@ -50,6 +51,7 @@ class Forwarding(Login):
         super().__init__(loop, options, id_, entry, keys, authorities)
         self.tasks = tasks
         self.listeners = Listeners(self)
+        self.activity = Activity(entry.active, loop.time)
         self.forwards: dict[str, Forward] = {}
 
     @property

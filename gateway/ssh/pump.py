@@ -30,13 +30,23 @@ class Channel(Protocol):
 
 
 class Outflow:
-    """From a descriptor to a channel, until the end of file; `done` is set then."""
+    """From a descriptor to a channel, until the end of file; `done` is set then.
 
-    def __init__(self, fd: int, channel: Channel, datatype: int | None = None) -> None:
+    `moved` is told how many bytes were sent, each time.
+    """
+
+    def __init__(
+        self,
+        fd: int,
+        channel: Channel,
+        datatype: int | None = None,
+        moved: Callable[[int], None] | None = None,
+    ) -> None:
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._fd = fd
         self._channel = channel
         self._datatype = datatype
+        self._moved = moved
         self._loop = asyncio.get_running_loop()
         self._reading = False
         self.resume()
@@ -69,6 +79,8 @@ class Outflow:
         if not data:
             self.stop()
             return
+        if self._moved is not None:
+            self._moved(len(data))
         try:
             self._channel.write(data, self._datatype)
         except OSError:

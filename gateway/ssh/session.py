@@ -118,6 +118,10 @@ class Session(asyncssh.SSHServerSession[bytes]):
 
     def data_received(self, data: bytes, datatype: int | None) -> None:
         """Input; until the program runs it waits here, and the client is held back."""
+        if self._pty is not None:
+            self._connection.activity.acted()
+        else:
+            self._connection.activity.moved(len(data))
         if self._input is not None:
             self._input.feed(data)
         elif self._asking:
@@ -205,6 +209,7 @@ class Session(asyncssh.SSHServerSession[bytes]):
             await self._connection.entry.begin_session(
                 self.id, self._kind.value, words.shown(self._command()), greeted
             )
+            self._connection.activity.acted()
             request = self._request(greeted)
             self._execution = await runner.start(request)
             if self._pty is not None and self._pty is not request.pty:
@@ -248,9 +253,11 @@ class Session(asyncssh.SSHServerSession[bytes]):
         return {} if display is None else {"DISPLAY": display}
 
     def _connect(self, execution: Execution) -> None:
-        self._outputs = [Outflow(execution.stdout, self._channel)]
+        # What a terminal shows by itself, as top does, is nobody's doing.
+        moved = None if self._pty is not None else self._connection.activity.moved
+        self._outputs = [Outflow(execution.stdout, self._channel, moved=moved)]
         if execution.stderr is not None:
-            self._outputs.append(Outflow(execution.stderr, self._channel, STDERR))
+            self._outputs.append(Outflow(execution.stderr, self._channel, STDERR, moved))
         if self._pty is not None:
             self._notices = Notices(self._channel)
         assert execution.stdin is not None

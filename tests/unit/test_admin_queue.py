@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from admin.main import cli
+from gateway.idleness import Idle, Step
 from gateway.sqlite.store import Store
 from tests.support.stores import stocked
 
@@ -155,3 +156,23 @@ def test_refused_reservations(gpuadmin: Gpuadmin, words: list[str], status: int,
     assert (result.exit_code, result.stdout) == (status, "")
     assert why in result.stderr
     assert json.loads(done(gpuadmin("reserve", "list", "--json"))) == []
+
+
+def test_what_is_idle_is_said_with_its_lease_and_why(full: Gpuadmin, store: Store) -> None:
+    """Of a lease that no container showed, and of a workspace without GPUs, nothing is said there."""
+    now = datetime.now(UTC)
+    store.set_idle(1, Idle(Step.WARNED, now, True), now)
+    assert [lease["idle"] for lease in json.loads(done(full("leases", "--json")))] == [None]
+    store.shown([1], now)
+    (lease,) = json.loads(done(full("leases", "--json")))
+    assert lease["idle"].startswith("idle: its container is stopped at 20")
+    assert "unless something works there" in done(full("leases"))
+    first, *_ = done(full("why", "alice")).splitlines()
+    assert first.startswith("The workspace of alice is idle: its container is stopped at 20")
+    gpus = json.loads(done(full("gpu", "list", "--json")))
+    assert [gpu["idle"] for gpu in gpus] == [lease["idle"]] * 2
+    store.set_idle(1, Idle(Step.HELD, now, True), now)
+    assert "its GPUs are released at 20" in done(full("leases"))
+    store.set_idle(1, Idle(Step.WARNED, now, False), now)
+    assert [lease["idle"] for lease in json.loads(done(full("leases", "--json")))] == [None]
+    assert done(full("why", "alice", "--json")) == "[]\n"

@@ -14,6 +14,7 @@ import pytest
 from gateway import answering
 from gateway.answering import MOST_AT_ONCE, MOST_CHANGES
 from gateway.devices import DeviceRequest
+from gateway.idleness import Idle, Step
 from gateway.quotas import Owner
 from gateway.sqlite.holders import MOST_WAITING
 from tests.support.stores import gpu
@@ -188,6 +189,50 @@ async def test_what_ends_for_somebody_who_waits_is_not_extended(lab: World) -> N
     status, _, err = await ask(lab, BOB, "extend")
     assert (status, "for somebody who waits" in err) == (1, True)
     assert lab.store.held_leases() == before
+
+
+async def test_what_is_idle_is_told_of_and_held_off_though_it_may_end_no_later(lab: World) -> None:
+    """The lease has its full length already; the workspace without GPUs has nothing that could be kept."""
+    lab.grant("bob", 0, hours=24)
+    assert (await ask(lab, BOB, "extend"))[0] == 1
+    lab.store.set_idle(BOB, Idle(Step.NOTICED, lab.time, True), lab.time)
+    assert (
+        "\nYour GPUs have nothing to do: your container is stopped at " in (await ask(lab, BOB, "status"))[1]
+    )
+    for extensions in (1, 2):
+        assert await ask(lab, BOB, "extend") == (
+            0,
+            "What you hold had nothing to do; your container stays until 2026-11-23 15:15 UTC at least.\n",
+            "",
+        )
+        (record,) = [
+            each for each in json.loads((await ask(lab, BOB, "status --json"))[1]) if each["kind"] == "idle"
+        ]
+        assert (record["state"], record["until"]) == ("noticed", "2026-11-23T15:15:00Z")
+        assert record["extensions"] == extensions
+    status, out, err = await ask(lab, BOB, "extend")
+    assert (status, out) == (1, "")
+    assert err.startswith(
+        "gpu: You held it off 2 times: your container is stopped 2026-11-23 15:15 UTC unless"
+    )
+
+
+async def test_who_asks_for_more_than_she_may_holds_it_off_and_is_told_so(lab: World) -> None:
+    lab.grant("bob", 0, hours=24)
+    lab.store.set_idle(BOB, Idle(Step.WARNED, lab.time, True), lab.time)
+    status, out, err = await ask(lab, BOB, "extend --for 8h")
+    assert (status, out.count("your container stays until")) == (1, 1)
+    assert "may end" in err
+    assert (await ask(lab, BOB, "extend 99"))[0] == 1
+    assert lab.store.idle()[BOB].extensions == 1
+
+
+async def test_a_lease_that_can_end_later_does_and_what_is_idle_is_held_off_with_it(lab: World) -> None:
+    lab.grant("bob", 0, hours=8)
+    lab.store.set_idle(BOB, Idle(Step.NOTICED, lab.time, True), lab.time)
+    status, out, _ = await ask(lab, BOB, "extend --for 1h")
+    assert status == 0
+    assert [line[:12] for line in out.splitlines()] == ["Lease 1 ends", "What you hol"]
 
 
 async def test_each_change_is_hers_in_the_events(lab: World) -> None:

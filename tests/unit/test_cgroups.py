@@ -71,3 +71,18 @@ def test_one_that_ended_is_left_out_and_found_again_when_it_is_back(tmp_path: Pa
 
 def test_a_machine_without_control_groups(tmp_path: Path) -> None:
     assert ControlGroups(tmp_path / "nothing").consumption(IDS) == {}
+
+
+def test_what_disks_carried_in_both_versions(tmp_path: Path) -> None:
+    new, old = tmp_path / "new", tmp_path / "old"
+    group(new, cgroup__controllers="cpu io memory\n")
+    second(new / "docker" / IDS[0], 1_000, None)
+    group(
+        new / "docker" / IDS[0],
+        io__stat="8:0 rbytes=5 wbytes=7 rios=9 wios=9 dbytes=9\n8:16 rbytes=1\n253:0\n",
+    )
+    assert ControlGroups(new).consumption(IDS[:1]) == {IDS[0]: Consumption(1_000, None, 13)}
+    first(old, f"docker/{IDS[0]}", 7, 4_100)
+    text = "8:0 Read 5\n8:0 Write 7\n8:0 Sync 12\n8:0 Total 12\n8:16 Read 1\nTotal 13\n"
+    group(old / "blkio/docker" / IDS[0], blkio__throttle__io_service_bytes=text)
+    assert ControlGroups(old).consumption(IDS[:1]) == {IDS[0]: Consumption(7, 4_000, 13)}

@@ -133,6 +133,9 @@ def test_the_refusal_says_the_numbers_and_what_to_do() -> None:
         ("pids=100000", "pids", 100_000, "100000", 100_000),
         ("sessions=1", "sessions", 1, "1", 1),
         ("priority=10", "priority", 10, "10", 10),
+        ("idle=90m", "idle", 5400, "1h 30m", 5400),
+        ("idle=none", "idle", -1, "none", None),
+        ("idle_workspace=3d", "idle_workspace", 259_200, "3d", 259_200),
     ],
 )
 def test_assignments(text: str, name: str, value: int, shown: str, plain: object) -> None:
@@ -159,6 +162,10 @@ def test_every_key_can_be_inherited_again() -> None:
         "gpus=10000",
         "lease=8",
         "lease=0h",
+        "idle=0m",
+        "idle=30",
+        "idle=never",
+        "idle_workspace=-1h",
         "gpu_hours=100",
         "gpu_hours=100/7",
         "gpu_hours=100/0d",
@@ -188,3 +195,14 @@ def test_bad_assignments(text: str) -> None:
     with pytest.raises(PlatformError) as caught:
         quotas.parse_assignment(text)
     assert caught.value.code is Code.INVALID
+
+
+def test_of_several_groups_the_longest_idleness_counts_and_none_is_the_longest() -> None:
+    def in_force(*groups: int) -> int:
+        return quotas.effective(MACHINE, {"idle": 60}, [{"idle": value} for value in groups])["idle"]
+
+    assert in_force() == 60
+    assert in_force(1800, 7200) == 7200
+    assert in_force(1800, quotas.UNLIMITED, 10**9) == quotas.UNLIMITED
+    assert quotas.effective(MACHINE, {})["idle"] == 1800
+    assert quotas.effective(MACHINE, {})["idle_workspace"] == 72 * 3600
