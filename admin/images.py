@@ -15,7 +15,8 @@ from admin.building import build as build_order
 from admin.call import Call, as_json, pass_call
 from admin.checking import check, refuse, tried
 from admin.output import field, listing, say
-from admin.rolling import pin, promote, retire, rollback
+from admin.registry import pull, push
+from admin.rolling import pin, promote, prune, retire, rollback
 from gateway.channels import Channel
 from gateway.errors import Code, PlatformError
 from gateway.images import ImageVersion
@@ -174,5 +175,5 @@ def _groups(names: Sequence[str]) -> list[str]:
     return [f"group {name}" for name in names]
 
 
-for each in (pin, promote, rollback, retire):
+for each in (pin, promote, rollback, retire, push, pull, prune):
     image.add_command(each)

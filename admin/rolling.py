@@ -18,6 +18,7 @@ from admin.output import say
 from gateway.errors import Code, PlatformError
 from gateway.images import ImageVersion
 from gateway.names import parse_group_name, parse_user_name
+from gateway.references import Reference
 from gateway.rollout import Canary, Rollout, before, chosen, parse_percent
 
 INHERIT = "inherit"
@@ -146,6 +147,44 @@ def retire(call: Call, ref: str, reason: str) -> None:
     """
     image = call.store.retire(ref, call.actor, call.now, reason)
     say(f"Retired {image.ref} ({image.digest[:19]}).")
+
+
+@click.command()
+@click.option(
+    "--keep",
+    type=click.IntRange(1),
+    default=3,
+    show_default=True,
+    help="Keep so many newest of each.",
+)
+@with_reason
+@pass_call
+def prune(call: Call, keep: int, reason: str) -> None:
+    """Remove versions from this machine's engine that nobody needs, and retire them.
+
+    What is pinned, stable, offered as a canary, or what a rollback goes back to is kept, and so are the
+    newest of each image and what any container is made from. Images that `image list` does not have are not
+    touched, and one that has another name in the engine stays there.
+
+    \b
+    Example:
+      gpuadmin image prune --keep 2
+    """
+    # Imported here: it brings the Docker client, which listing must not pay for.
+    from gateway.docker import images, keeping
+
+    for image in call.store.prune(keep, keeping.run_images(), call.actor, call.now, reason):
+        if images.find(image.digest) is None:
+            continue
+        left = keeping.remove(image.digest, _names(image))
+        name = f"{image.ref} ({image.digest[:19]})"
+        say(f"Removed {name}." if left is None else f"Retired {name}, but left it in the engine: {left}.")
+
+
+def _names(image: ImageVersion) -> set[str]:
+    """What we call it in the engine."""
+    place = Reference.parse(image.registry_digest or "")
+    return {image.ref} | (set() if place is None else {f"{place.repository}:{image.version}"})
 
 
 def _pin_default(call: Call, ref: str, reason: str) -> None:

@@ -41,7 +41,7 @@ Floors: who may import whom. A test holds them (setup.cfg has the contracts)::
                                                       onetime throttle tables notices health occupants losses
                                                       mirrors config disks history reporting pictures
                                                       asking telling restarts channels rollout
-                                                      activity signs idleness reminders
+                                                      activity signs idleness reminders references transfers
                                                       scheduling/: who is granted which GPU, and when
                                                       the nouns: values and decisions
 

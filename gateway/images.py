@@ -15,7 +15,8 @@ from gateway.errors import Code, PlatformError
 
 @dataclass(frozen=True)
 class ImageVersion:
-    """One build. `digest` is the engine's image id; `registry_digest` is None until it was pushed.
+    """One build. `digest` is the engine's image id; `registry_digest` is where it can be
+    fetched, `HOST/NAME@sha256:...`; None until it was pushed.
 
     `ref` is the name that people and engines call it by (`gpu-gateway/base:12.1`). `promoted` counts the
     promotions of all versions: the higher, the later this one became stable; None: never.

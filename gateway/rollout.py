@@ -78,13 +78,13 @@ def parse_percent(text: str) -> int:
 
 def in_use(rollout: Rollout, image: ImageVersion) -> str | None:
     """Why the version is wanted although nobody may run it now; None when nothing names it."""
-    if image == rollout.default:
+    if rollout.default is not None and image.id == rollout.default.id:
         return "is what people without a pin run"
-    if image in rollout.own.values():
+    if image.id in {each.id for each in rollout.own.values()}:
         return "is pinned for a user"
-    if image in rollout.groups.values():
+    if image.id in {each.id for each in rollout.groups.values()}:
         return "is pinned for a group"
-    if any(image == canary.image for canary in rollout.canaries.values()):
+    if image.id in {canary.image.id for canary in rollout.canaries.values()}:
         return "is offered to some as a canary"
     return None
 
@@ -93,6 +93,25 @@ def before(versions: Sequence[ImageVersion], name: str) -> ImageVersion | None:
     """The version of `name` that was stable before the present one; None when none can be gone back to."""
     former = [each for each in versions if each.name == name and each.channel is Channel.DEPRECATED]
     return max(former, key=lambda each: each.promoted or 0, default=None)
+
+
+def disposable(
+    versions: Sequence[ImageVersion], plan: Rollout, keep: int, run: Collection[str]
+) -> list[ImageVersion]:
+    """The versions that nobody needs: not pinned, stable, offered or gone back to by a rollback, not among
+    the last `keep` of their name that are not retired, and in no container, whose images' digests are `run`.
+
+    `versions` are in the order in which they were built. What has a digest that is needed is needed.
+    """
+    needed = set(run)
+    for name in {each.name for each in versions}:
+        alive = [each for each in versions if each.name == name and each.channel is not Channel.RETIRED]
+        former = before(versions, name)
+        kept = [*alive[-keep:], *([former] if former else [])]
+        kept += [each for each in alive if each.channel is Channel.STABLE]
+        needed |= {each.digest for each in kept}
+    needed |= {each.digest for each in versions if in_use(plan, each)}
+    return [each for each in versions if each.digest not in needed]
 
 
 def _among(canary: Canary, user_id: int, groups: Collection[int]) -> bool:

@@ -26,12 +26,14 @@ _QUOTED = 400
 class Client:
     """An engine client made when it is first needed, so that a broker starts while the engine is away.
 
-    `seconds` bounds connecting and each wait for bytes. Safe to use from several threads.
+    `seconds` bounds connecting and each wait for bytes. Safe to use from several threads. `make` is the SDK's
+    class, or one made from it.
     """
 
-    def __init__(self, base_url: str | None, seconds: float) -> None:
+    def __init__(self, base_url: str | None, seconds: float, make: type[Any] = docker.APIClient) -> None:
         self._base_url = base_url
         self._seconds = seconds
+        self._make = make
         self._lock = threading.Lock()
         self._api: Any = None
 
@@ -47,7 +49,7 @@ class Client:
             return known
         self._drop(known)
         # Not under the lock: behind a silent engine each caller waits its own time, not everyone's in turn.
-        made = docker.APIClient(**address, version="auto", timeout=self._seconds, max_pool_size=20)
+        made = self._make(**address, version="auto", timeout=self._seconds, max_pool_size=20)
         with self._lock:
             if self._api is None:
                 self._api = made

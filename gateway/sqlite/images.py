@@ -30,12 +30,14 @@ class Images(Base):
         now: datetime,
         *,
         offered: bool = True,
+        registry_digest: str | None = None,
+        reason: str = "",
     ) -> ImageVersion:
         """Record a build, which is the newest from now on, also when the same digest was built before.
 
         The first version of an image is stable, each later one a candidate. The first image of an
         installation becomes the one that workspaces without a pin run, unless it was not `offered`: built
-        only because another is built on it.
+        only because another is built on it. `registry_digest` says where it came from.
         """
         with self._db.write():
             before = self._db.row(
@@ -54,11 +56,15 @@ class Images(Base):
                 channel,
                 id_,
             )
+            if registry_digest is not None:
+                self._set_registry_digest(id_, registry_digest)
             if self.stable_image(name) is None:
                 self._make_stable(id_)
             if offered:
                 self._db.change("insert or ignore into meta values ('default_image', ?)", name)
-            self._event(now, actor, "image add", f"{name} {version}", after={"ref": ref, "digest": digest})
+            self._event(
+                now, actor, "image add", f"{name} {version}", None, {"ref": ref, "digest": digest}, reason
+            )
         return next(image for image in self.images() if image.id == id_)
 
     def images(self) -> list[ImageVersion]:
@@ -76,6 +82,20 @@ class Images(Base):
         if found is None:
             raise PlatformError(Code.NOT_FOUND, f"There is no image {ref!r}; see: gpuadmin image list")
         return found
+
+    def image_pushed(
+        self, image: ImageVersion, registry_digest: str, actor: str, now: datetime, reason: str = ""
+    ) -> None:
+        """Record from where this version can be fetched: `HOST/NAME@sha256:...`."""
+        with self._db.write():
+            self._set_registry_digest(image.id, registry_digest)
+            before, after = {"registry_digest": image.registry_digest}, {"registry_digest": registry_digest}
+            self._event(now, actor, "image push", image.ref, before, after, reason)
+
+    def _set_registry_digest(self, image_id: int, registry_digest: str) -> None:
+        self._db.change(
+            "update image_version set registry_digest = ? where id = ?", registry_digest, image_id
+        )
 
     def _new_row(self, name: str, digest: str) -> int:
         row = {"ref": "", "name": name, "version": "", "flavour": "", "digest": digest}

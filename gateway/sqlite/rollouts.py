@@ -6,10 +6,11 @@ know the engine.
 
 from __future__ import annotations
 
+from collections.abc import Set
 from datetime import datetime
 
 from gateway import rollout
-from gateway.channels import Move, moved
+from gateway.channels import Channel, Move, moved
 from gateway.errors import Code, PlatformError
 from gateway.images import ImageVersion
 from gateway.rollout import Canary, Rollout
@@ -24,7 +25,10 @@ class Rollouts(Groups, Images):
         """All that decides who runs which version."""
         with self._db.read():
             versions = {image.id: image for image in self.images()}
-            own = self._db.rows("select user_id, image_id from workspace where image_id is not null")
+            own = self._db.rows(
+                "select user_id, image_id from workspace join user on user.id = user_id"
+                " where image_id is not null and removed_at is null"
+            )
             groups = self._db.rows("select group_id, image_id from group_pin order by place")
             canaries = self._db.rows("select * from canary")
             fixed, name = self._meta("default_image_id"), self._meta("default_image")
@@ -179,6 +183,19 @@ class Rollouts(Groups, Images):
             self._set_channel(image.id, moved(image.ref, image.channel, Move.RETIRE))
             self._event(now, actor, "image retire", image.name, _facts(image), None, reason)
             return image
+
+    def prune(self, keep: int, run: Set[str], actor: str, now: datetime, reason: str) -> list[ImageVersion]:
+        """Retire what rollout.disposable says, and list it, with what was retired before.
+
+        `run` are the digests that containers are made from.
+        """
+        with self._db.write():
+            gone = rollout.disposable(self.images(), self.rollout(), keep, run)
+            for image in gone:
+                if image.channel is not Channel.RETIRED:
+                    self._set_channel(image.id, moved(image.ref, image.channel, Move.RETIRE))
+                    self._event(now, actor, "image prune", image.name, _facts(image), None, reason)
+            return gone
 
     def _pinnable(self, ref: str | None) -> ImageVersion | None:
         if ref is None:

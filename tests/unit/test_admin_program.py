@@ -83,7 +83,8 @@ def test_the_verbs_are_those_of_this_version() -> None:
         """allocate;extend;release;leases;why;top;reserve add;reserve list;reserve cancel;report;doctor;
         install;gpu list;gpu show;gpu drain;gpu undrain;
         group add;group list;group remove;group join;group leave;quota set;quota show;image list;image build;
-        image add;image check;image pin;image promote;image rollback;image retire;workspace list;
+        image add;image check;image pin;image promote;image rollback;image retire;
+        image push;image pull;image prune;workspace list;
         workspace show;workspace start;workspace stop;workspace hand-over;workspace remove;
         workspace recreate;session list;session kill;key add;key list;key remove;key rotate;ca add;ca list;
         ca remove;ca revoke;user add;user list;user show;user disable;user enable;user remove;user enrol;

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from admin.main import cli
 from gateway.channels import MOVES, Channel, Move, moved
 from gateway.errors import Code, PlatformError
 from gateway.images import ImageVersion
-from gateway.rollout import Canary, Rollout, bucket, chosen, parse_percent
+from gateway.rollout import Canary, Rollout, bucket, chosen, disposable, parse_percent
 from gateway.sqlite.latest_migrations import migrations
 from gateway.sqlite.rows import stamp
 from gateway.sqlite.store import Store
@@ -336,3 +337,41 @@ def test_the_list_shows_who_runs_what(store: Store, tmp_path: Path, monkeypatch:
     assert shown()["x:2"][2] == "group vision"
     table = CliRunner().invoke(cli, ["image", "list"]).stdout
     assert "bob, group vision" in table or "bob group vision" in table, table
+
+
+C, S, D, R = Channel
+
+
+@pytest.mark.parametrize(
+    ("plan", "keep", "run", "gone"),
+    [
+        # 5 is what a rollback goes back to, 6 stable, 8 and 7 the newest.
+        (Rollout(None), 2, set(), [1, 2, 3, 4]),
+        (Rollout(None), 1, set(), [1, 2, 3, 4, 7]),
+        (Rollout(None), 9, set(), [1]),
+        (Rollout(None), 1, {1, 2, 7}, [3, 4]),
+        (Rollout(None, own={ALICE: version(2, D)}), 2, set(), [1, 3, 4]),
+        (Rollout(None, groups={7: version(3, C)}), 2, set(), [1, 2, 4]),
+        (Rollout(None, canaries={"x": Canary(version(4, C), percent=1)}), 2, set(), [1, 2, 3]),
+        (Rollout(version(2, D)), 2, set(), [1, 3, 4]),
+    ],
+)
+def test_what_nobody_needs(plan: Rollout, keep: int, run: set[int], gone: list[int]) -> None:
+    channels = (R, D, C, C, D, S, C, C)
+    versions = [
+        replace(version(id_, channel), promoted=id_ if channel in (D, S) else None)
+        for id_, channel in enumerate(channels, 1)
+    ]
+    digests = {f"sha256:{id_:064x}" for id_ in run}
+    assert [each.id for each in disposable(versions, plan, keep, digests)] == gone
+
+
+def test_a_digest_that_has_two_names_is_needed_for_either() -> None:
+    versions = [version(1, S), replace(version(1, C, name="y"), id=2), version(3, C, name="y")]
+    assert disposable(versions, Rollout(None), 1, set()) == []
+
+
+def test_a_removed_users_pin_keeps_nothing(store: Store) -> None:
+    store.pin_image("alice", "x:2", "root", NOW)
+    store.remove_user("alice", "root", NOW)
+    store.retire("x:2", "root", NOW)
