@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import subprocess
 from collections.abc import Iterator
@@ -14,10 +13,10 @@ from gateway.disks import Usage
 from gateway.folders import WorkspaceFolders
 from gateway.folders.holding import look_at
 from tests.conftest import ROOT
-from tests.support.writers import ALICE, BOB, LIMIT, MEBI, as_, made, own, write
+from tests.contract.holding_contract import FULL, HoldingContract
+from tests.support.writers import ALICE, MEBI, as_, made, own, write
 
 DEVICES = {"ext4": "/dev/ubdb", "xfs": "/dev/ubdc"}
-FULL = {errno.EDQUOT, errno.ENOSPC}
 MOUNTS = Path("/mnt")
 
 
@@ -48,58 +47,12 @@ def mounted(name: str, options: str) -> Iterator[Path]:
         subprocess.run(["umount", disk], check=True)
 
 
-def test_nobody_writes_above_her_limit(disk: Path, folders: WorkspaceFolders, name: str) -> None:
+class TestProjects(HoldingContract):
+    """Projects hold as every other way does."""
+
+
+def test_a_disk_that_holds_says_so(disk: Path, name: str) -> None:
     assert look_at(disk) == (name, True)
-    for user in (ALICE, BOB):
-        made(folders, user)
-    for place in ("home", "workspace", "tmp"):
-        assert as_(ALICE, own(disk, ALICE) / place, write(64)) in FULL
-    usage = folders.usage(ALICE.id)
-    assert usage.held
-    assert LIMIT * 0.8 < (usage.counted or 0) <= LIMIT
-    assert as_(BOB, own(disk, BOB) / "home", write(2)) == 0
-
-
-def test_a_full_workspace_is_prepared_for_a_login(disk: Path, folders: WorkspaceFolders) -> None:
-    made(folders, ALICE)
-    mine = own(disk, ALICE)
-    assert as_(ALICE, mine / "tmp", lambda: os.makedirs("deep/er")) == 0
-    assert as_(ALICE, mine / "home", write(64)) in FULL
-    (mine / "etc" / "group").unlink()
-    (mine / "socket" / "listening").touch()
-    made(folders, ALICE)
-    assert os.listdir(mine / "tmp") == []
-    assert as_(ALICE, mine / "home", lambda: os.unlink("file")) == 0
-    assert as_(ALICE, mine / "home", write(1)) == 0
-
-
-def test_a_limit_below_what_is_there_loses_nothing(disk: Path, folders: WorkspaceFolders) -> None:
-    made(folders, ALICE, 32 * MEBI)
-    home = own(disk, ALICE) / "home"
-    assert as_(ALICE, home, write(16)) == 0
-    folders.limit(ALICE.id, LIMIT)
-    assert as_(ALICE, home, write(1, "more")) in FULL
-    assert (home / "file").stat().st_size == 16 * MEBI
-    folders.limit(ALICE.id, 32 * MEBI)
-    assert as_(ALICE, home, write(1, "more")) == 0
-
-
-def test_what_is_handed_over_counts_as_the_takers(disk: Path, folders: WorkspaceFolders) -> None:
-    """However deep it lies."""
-    for user in (ALICE, BOB):
-        made(folders, user)
-    home = own(disk, ALICE) / "home"
-    assert as_(ALICE, home, lambda: os.makedirs("/".join(["d"] * 200))) == 0
-    os.mkfifo(home / "fifo")
-    (home / "link").symlink_to("/etc/passwd")
-    assert as_(ALICE, home / Path(*["d"] * 200), write(64)) in FULL
-    assert folders.hand_over(ALICE, BOB) == "/home/u8/from-u7"
-    assert (folders.usage(BOB.id).counted or 0) > LIMIT * 0.8
-    given = own(disk, BOB) / "home" / "from-u7" / "home"
-    assert as_(BOB, given, write(16, "more")) in FULL
-    folders.put_away(BOB.id, 1)
-    folders.delete_put_away(1)
-    assert sorted(os.listdir(disk / "workspaces")) == ["handed-over", "removed"]
 
 
 def test_the_manual_makes_a_plain_directory_one_that_is_held(disk: Path, folders: WorkspaceFolders) -> None:
