@@ -194,7 +194,9 @@ class Broker:
         if not waiting:
             await self._show(workspace.leases)
         parting = room.parting or room.coming
-        return link, entering.greeting(workspace, self.inventory, waiting=waiting, parting=parting)
+        built = room.image
+        runs = await self._desk.ask(lambda store: store.built(built)) if waiting else None
+        return link, entering.greeting(workspace, self.inventory, waiting, parting, runs)
 
     async def _notice_end(self, user_id: int, link: RunnerLink) -> None:
         """Let go of a link whose container is gone without our knowing."""
@@ -221,6 +223,7 @@ class Broker:
         room.link = room.link or self._open_link(user)
         kept = container if container is not None and occupied else None
         room.made_from, room.gpus = (kept.spec_hash, kept.gpus) if kept else (wanted, spec.gpus)
+        room.image = kept.image if kept else spec.image
         return room.link
 
     async def _make(self, room: Room, workspace: Workspace, spec: ContainerSpec, progress: Progress) -> None:

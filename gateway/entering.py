@@ -11,6 +11,7 @@ from enum import Enum
 
 from gateway import disks
 from gateway.devices import Device
+from gateway.images import ImageVersion
 from gateway.workspaces import BROKEN, Container, Workspace
 
 
@@ -34,17 +35,19 @@ def step(container: Container | None, wanted_hash: str, occupied: bool) -> Step:
 def greeting(
     workspace: Workspace,
     inventory: Mapping[str, Device],
-    *,
     waiting: bool = False,
     parting: str | None = None,
+    runs: ImageVersion | None = None,
 ) -> str:
     """A few lines for a terminal: the image, each GPU and until when, a full disk, a rescue, what waits.
 
     `waiting`: something waits to be applied. `parting` is what there is to say of a container that is about
-    to be stopped, or restarts before long, which is why that is no news.
+    to be stopped, or restarts before long, which is why that is no news. `runs` is the version that her
+    container is made from, if it may be another than the one that she gets.
     """
     disk = disks.warning(workspace.disk)
-    lines = [f"{workspace.user.name} on {workspace.image.ref}"]
+    image, runs = workspace.image, runs or workspace.image
+    lines = [f"{workspace.user.name} on {runs.ref}"]
     for lease in sorted(workspace.leases, key=lambda each: each.expires_at):
         names = ", ".join(_device(inventory, device) for device in lease.devices)
         lines.append(f"  {names} until {_moment(lease.expires_at)}")
@@ -58,6 +61,12 @@ def greeting(
         )
     if parting is not None:
         lines.append(f"  {parting}")
+    elif runs.digest != image.digest:
+        which = "A newer" if image.id > runs.id else "Another"
+        lines.append(
+            f"  {which} version is ready, {image.ref}: it applies at the next start of your container, when"
+            " you log in after nothing of yours runs here any more."
+        )
     elif waiting:
         lines.append(
             "  A change by your operator applies when nothing of yours runs here any more:"

@@ -30,15 +30,17 @@ class Entry:
 class Room:
     """`link` and `made_from`, the hash of the container's spec, change only while `lock` is held.
 
-    `gpus` are those that the container shows, by what it was made from. `parting` is what to say of a
-    container whose programs save their work before it is stopped, `coming` of one that restarts before long;
-    `barred`: its programs cannot open its GPUs any more. `entering` counts who is on the way in.
+    `gpus` are those that the container shows and `image` is its digest, by what it was made from. `parting`
+    is what to say of a container whose programs save their work before it is stopped, `coming` of one that
+    restarts before long; `barred`: its programs cannot open its GPUs any more. `entering` counts who is on
+    the way in.
     """
 
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     link: RunnerLink | None = None
     made_from: str | None = None
     gpus: tuple[str, ...] = ()
+    image: str = ""
     parting: str | None = None
     coming: str | None = None
     barred: bool = False
@@ -47,6 +49,7 @@ class Room:
     def follow(self, link: RunnerLink, container: Container) -> None:
         """The container runs, and its runner dials in at `link`."""
         self.link, self.made_from, self.gpus = link, container.spec_hash, container.gpus
+        self.image = container.image
 
     @contextmanager
     def arrival(self) -> Iterator[None]:

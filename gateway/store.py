@@ -19,6 +19,7 @@ from gateway.health import Told
 from gateway.history import Window
 from gateway.holders import HolderStore
 from gateway.idlers import IdleStore
+from gateway.images import ImageVersion
 from gateway.keys import PublicKey
 from gateway.leases import Lease
 from gateway.losses import Change
@@ -106,6 +107,9 @@ class BrokerStore(HolderStore, IdleStore, Protocol):
 
     def workspace(self, user_id: int) -> Workspace:
         """What decides her container now; live leases only. Raises NOT_FOUND without the user or an image."""
+
+    def built(self, digest: str) -> ImageVersion | None:
+        """The version that was recorded last with this digest; None when there is none."""
 
     def users(self) -> list[User]:
         """Every user who is not removed."""

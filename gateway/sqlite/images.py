@@ -76,6 +76,10 @@ class Images(Base):
         """The stable version of the image called `name`; None when there is none."""
         return images.stable(self.images(), name)
 
+    def built(self, digest: str) -> ImageVersion | None:
+        """The version that was recorded last with this digest; None when there is none."""
+        return next((image for image in reversed(self.images()) if image.digest == digest), None)
+
     def image_version(self, ref: str) -> ImageVersion:
         """The version that was last recorded as `ref`, or has this digest. Raises NOT_FOUND."""
         found = images.named(self.images(), ref)

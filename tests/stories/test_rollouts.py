@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from gateway.rollout import bucket
-from tests.support.house import House, Person
+from tests.support.house import House, Person, wait_for
+from tests.support.terminal import Terminal
 
 WHICH = "echo $WHICH"
 
@@ -64,8 +65,20 @@ def test_canary_promotion_and_rollback_are_seen_from_inside(home: House, tag: Ta
     home.admin("group", "join", "vision", other.name)
     home.admin("image", "promote", new, "--group", "vision")
     assert runs(first, other) == [b"1", b"2"]
-    home.admin("image", "promote", new)
+    with first.start("echo here; cat") as working:
+        assert working.stdout is not None
+        assert working.stdin is not None
+        assert working.stdout.readline() == b"here\n"
+        home.admin("image", "promote", new)
+        # She works: her container keeps its version, and says so.
+        with Terminal(["ssh", "-F", first.config, "-tt", "gw"], columns=200) as terminal:
+            terminal.wait_for(f"{first.name} on {old}\r\n", 60)
+            terminal.wait_for(f"A newer version is ready, {new}: it applies at the next start", 60)
+        assert runs(first) == [b"1"]
+        working.stdin.close()
+        working.wait(60)
     home.admin("image", "pin", "--group", "vision", old)
+    wait_for(lambda: runs(first) == [b"2"], "the version that was promoted")
     assert runs(first, other) == [b"2", b"1"]
     home.admin("image", "rollback", name)
     home.admin("image", "pin", "--group", "vision", "inherit")

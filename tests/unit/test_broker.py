@@ -13,7 +13,7 @@ from gateway import settling as settlings
 from gateway.errors import Code, PlatformError
 from gateway.leases import State
 from gateway.workspaces import Container
-from tests.support.stores import add_people, gpu
+from tests.support.stores import NOW, add_people, gpu
 from tests.support.world import IMAGE, World, at, until, world
 
 ALICE, BOB, CAROL = 1, 2, 3
@@ -114,6 +114,17 @@ async def test_a_grant_waits_while_she_is_in(here: World, by: str) -> None:
     here.backend.run_processes(ALICE, 0)
     assert "applies when" not in await here.enter(ALICE)
     assert await running(here, ALICE) == ids(3)
+
+
+async def test_a_version_that_waits_is_told_while_she_is_in(here: World) -> None:
+    await here.enter(ALICE)
+    here.store.add_image("base", "2", "", "gpu-gateway/base:2", "sha256:" + "2" * 64, "root", NOW)
+    here.store.promote("gpu-gateway/base:2", "root", NOW)
+    here.present.add(ALICE)
+    for _ in range(2):
+        greeting = await here.enter(ALICE)
+        assert greeting.startswith("alice on gpu-gateway/base:1\n")
+        assert "A newer version is ready, gpu-gateway/base:2" in greeting
 
 
 async def test_recreate_applies_it_at_once_and_ends_her_sessions(here: World) -> None:

@@ -70,3 +70,15 @@ def test_a_greeting_in_a_rescue_says_where_her_own_home_is() -> None:
 def test_a_greeting_while_work_is_saved_says_that_instead_of_what_waits() -> None:
     lines = greeting(ALICE, {}, waiting=True, parting="Your lease 3 ended.").splitlines()
     assert lines[1:] == ["  no GPU", "  Your lease 3 ended."]
+
+
+@pytest.mark.parametrize(("id_", "which"), [(1, "A newer version is ready"), (9, "Another version is ready")])
+def test_a_greeting_on_another_version_says_which_it_is_and_which_is_ready(id_: int, which: str) -> None:
+    runs = ImageVersion(id_, "gpu-gateway/base:11", "base", "11", "", "sha256:9")
+    gets = replace(ALICE, image=replace(ALICE.image, id=5))
+    lines = greeting(gets, {}, waiting=True, runs=runs).splitlines()
+    assert lines[0] == "alice on gpu-gateway/base:11"
+    assert lines[2].startswith(f"  {which}, {ALICE.image.ref}: it applies at the next start")
+    # What waits is something else when the version is the same.
+    (_, _, waits) = greeting(ALICE, {}, waiting=True, runs=ALICE.image).splitlines()
+    assert waits.startswith("  A change by your operator")
