@@ -2,52 +2,28 @@
 
 from __future__ import annotations
 
-import struct
-import subprocess
-import tempfile
 from collections.abc import Iterator
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.conftest import ROOT, GpuEngine
+from tests.conftest import GpuEngine
 from tests.stories.conftest import a_house, ended
 from tests.support.house import House, wait_for
+from tests.support.settable import Clock, a_clock
 
-SOURCE = ROOT / "tests" / "support" / "set_clock.c"
 DAY = timedelta(days=1)
 LEASE = timedelta(hours=8)
 NEAR = timedelta(minutes=5)
 """What the test itself takes on a slow machine, and more."""
 
 
-class Clock:
-    """The clock of programs that have its `environment`; nobody else's."""
-
-    def __init__(self, folder: Path) -> None:
-        library, self._setting = folder / "set_clock.so", folder / "ahead"
-        compiled = ["cc", "-O2", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-o", library, SOURCE]
-        subprocess.run(compiled, check=True, timeout=60)
-        self.ahead = timedelta(0)
-        self.set(self.ahead)
-        self.environment = {"LD_PRELOAD": str(library), "SET_CLOCK": str(self._setting)}
-
-    def set(self, ahead: timedelta) -> timedelta:
-        """Set it so that it is `ahead` of the right time; by how much that is a step."""
-        with self._setting.open("r+b" if self._setting.exists() else "wb") as setting:
-            setting.write(struct.pack("l", round(ahead / timedelta(seconds=1))))
-        moved, self.ahead = ahead - self.ahead, ahead
-        return moved
-
-
 @pytest.fixture
 def clock() -> Iterator[Clock]:
-    """A clock that is right; the workers, which may not look into a test's folder, can read its setting."""
-    with tempfile.TemporaryDirectory(prefix="clock-") as folder:
-        Path(folder).chmod(0o755)
-        yield Clock(Path(folder))
+    """A clock that is right."""
+    with a_clock() as clock:
+        yield clock
 
 
 @pytest.fixture

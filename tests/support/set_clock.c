@@ -1,10 +1,12 @@
-/* A machine's clock that somebody sets, for the programs that load this library (LD_PRELOAD).
+/* A machine's clock that somebody sets, and time that passes, for the programs that load this library
+   (LD_PRELOAD).
 
-   $SET_CLOCK names a file of eight bytes: by how many seconds the clock is ahead now, as this machine
-   writes a long. It is mapped when the program starts, so a program that gives up its rights reads it as
-   before, and every program sees a change at once. CLOCK_BOOTTIME is an hour ahead, so that no program
-   takes the machine for one that has just booted; nothing else is changed, sleeps and timers least of all:
-   libfaketime, which would do the rest too, makes each time.sleep() of Python 3.11 fail with EINVAL. */
+   $SET_CLOCK names a file of two numbers, as this machine writes a long: by how many seconds the clock is ahead
+   now, and how many have passed that nobody waited for, which CLOCK_BOOTTIME shows as well. It is mapped when
+   the program starts, so a program that gives up its rights reads it as before, and every program sees a change
+   at once. CLOCK_BOOTTIME is an hour ahead besides, so that no program takes the machine for one that has just
+   booted; nothing else is changed, sleeps and timers least of all: libfaketime, which would do the rest too,
+   makes each time.sleep() of Python 3.11 fail with EINVAL. */
 
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -17,12 +19,13 @@
 #include <unistd.h>
 
 static const volatile long *ahead;
+enum { SET, PASSED, NUMBERS };
 
 __attribute__((constructor)) static void begin(void)
 {
     const char *name = getenv("SET_CLOCK");
     int file = open(name ? name : "", O_RDONLY | O_CLOEXEC);
-    void *mapped = mmap(NULL, sizeof *ahead, PROT_READ, MAP_SHARED, file, 0);
+    void *mapped = mmap(NULL, NUMBERS * sizeof *ahead, PROT_READ, MAP_SHARED, file, 0);
     static const char complaint[] = "set_clock: the file that SET_CLOCK names cannot be mapped\n";
 
     if (mapped == MAP_FAILED) {
@@ -38,9 +41,9 @@ int clock_gettime(clockid_t which, struct timespec *found)
     int answer = (int)syscall(SYS_clock_gettime, which, found);
 
     if (answer == 0 && ahead && (which == CLOCK_REALTIME || which == CLOCK_REALTIME_COARSE))
-        found->tv_sec += *ahead;
+        found->tv_sec += ahead[SET] + ahead[PASSED];
     if (answer == 0 && which == CLOCK_BOOTTIME)
-        found->tv_sec += 3600;
+        found->tv_sec += 3600 + (ahead ? ahead[PASSED] : 0);
     return answer;
 }
 
