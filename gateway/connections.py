@@ -21,6 +21,7 @@ from gateway.errors import Code, PlatformError
 from gateway.keyoptions import PLAIN, KeyOptions
 from gateway.keys import PublicKey
 from gateway.notices import Unread
+from gateway.sources import side
 from gateway.store import LiveConnection, LiveSession
 from gateway.users import Account
 from gateway.verbs import Evidence
@@ -28,6 +29,8 @@ from gateway.verbs import Evidence
 MOST_OF_A_USER = 64
 MOST_CHANNELS = 1_000
 MOST_UNPROVEN = 1_000
+MOST_UNPROVEN_OF_A_SIDE = 500
+"""So that one client who never logs in, or one network, cannot keep everybody else out."""
 LONGEST_DIGEST = 64
 """Bytes of an exchange hash: SHA-512's (RFC 8268)."""
 MOST_REMEMBERED = 100_000
@@ -74,6 +77,8 @@ class Connection:
     channels: dict[str, LiveSession] = field(default_factory=dict)
     unread: Unread | None = None
     """What its first terminal is to be greeted with."""
+    side: str = ""
+    """Whom it is counted as while it logs in (gateway.sources.side)."""
 
     @property
     def address(self) -> str:
@@ -99,12 +104,22 @@ class Connections:
         return len(self._by_id) - len(self._by_ticket)
 
     def arrive(self, worker: Peer, peer: str, now: datetime) -> Connection:
-        """Note an accepted socket. Raises NO_CAPACITY when too many have not authenticated yet."""
-        if self.unproven() >= MOST_UNPROVEN:
-            raise PlatformError(Code.NO_CAPACITY, "Too many connections are logging in; try again.")
+        """Note an accepted socket.
+
+        Raises NO_CAPACITY when too many have not authenticated yet, of all or of those from its side.
+        """
         connection = Connection(secrets.token_hex(8), worker, peer, now)
+        connection.side = side(connection.address)
+        if self.unproven() >= MOST_UNPROVEN or self._crowded(connection.side):
+            raise PlatformError(Code.NO_CAPACITY, "Too many connections are logging in; try again.")
         self._by_id[connection.id] = connection
         return connection
+
+    def _crowded(self, its: str) -> bool:
+        if self.unproven() < MOST_UNPROVEN_OF_A_SIDE:
+            return False
+        waiting = (each for each in self._by_id.values() if not each.ticket)
+        return sum(each.side == its for each in waiting) >= MOST_UNPROVEN_OF_A_SIDE
 
     def may_sign(self, worker: Peer, connection_id: str, digest: bytes) -> bool:
         """Whether the host key may sign for this connection.

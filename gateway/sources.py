@@ -77,3 +77,14 @@ def _matches(pattern: str, source: IPv4Address | IPv6Address) -> bool:
         network = ip_network(pattern)
         return source.version == network.version and source in network
     return fnmatchcase(str(source), pattern)
+
+
+def side(address: str) -> str:
+    """Whom an address counts as: IPv4 by itself, IPv6 with its /64, which one client may have whole."""
+    try:
+        found = ip_address(address)
+    except ValueError:
+        return address
+    if isinstance(found, IPv4Address):
+        return str(found)
+    return str(found.ipv4_mapped or ip_network((found, 64), strict=False))

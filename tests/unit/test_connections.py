@@ -318,6 +318,18 @@ def test_too_many_who_have_not_logged_in(house: House, monkeypatch: pytest.Monke
     assert house.connections.arrive(house.worker, "", NOW)
 
 
+def test_who_fills_her_share_keeps_nobody_else_out(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "MOST_UNPROVEN_OF_A_SIDE", 2)
+    waiting = [house.connections.arrive(house.worker, f"[2001:db8::{n}]:22", NOW) for n in range(2)]
+    with pytest.raises(PlatformError) as caught:
+        house.connections.arrive(house.other, "[2001:db8::ffff:0:0:1]:22", NOW)
+    assert caught.value.code is Code.NO_CAPACITY
+    assert house.connections.arrive(house.worker, "[2001:db8:0:1::1]:22", NOW)
+    house.log_in(b"1" * 32)
+    house.connections.leave(house.worker, waiting[0].id)
+    assert house.connections.arrive(house.worker, "[2001:db8::9]:22", NOW)
+
+
 def test_a_connection_that_left_is_forgotten(house: House) -> None:
     connection = house.log_in()
     assert house.connections.leave(house.worker, connection.id) is connection

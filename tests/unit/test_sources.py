@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.errors import Code, PlatformError
-from gateway.sources import Sources
+from gateway.sources import Sources, side
 
 
 @pytest.mark.parametrize(
@@ -80,3 +80,19 @@ def test_nothing_typed_does_worse_than_be_refused(text: str, address: object) ->
         return
     assert sources.allow(str(address)) in (True, False)
     assert Sources.parse(str(sources)) == sources
+
+
+@pytest.mark.parametrize(
+    ("address", "whom"),
+    [
+        ("192.0.2.7", "192.0.2.7"),
+        ("::ffff:192.0.2.7", "192.0.2.7"),
+        ("2001:db8::1", "2001:db8::/64"),
+        ("2001:db8::ffff:0:0:1", "2001:db8::/64"),
+        ("2001:db8:0:1::1", "2001:db8:0:1::/64"),
+        ("", ""),
+        ("@", "@"),
+    ],
+)
+def test_whom_an_address_counts_as(address: str, whom: str) -> None:
+    assert side(address) == whom
