@@ -66,7 +66,7 @@ class Idling:
         self._traces: dict[Place, tuple[Stretch, ...]] | None = None
         self._kept: dict[Place, datetime] = {}
         self._looked: timedelta | None = None
-        self._partings: dict[int, asyncio.Future[None]] = {}
+        self._partings: dict[int, tuple[asyncio.Future[None], Idle]] = {}
         self._stopping: dict[int, asyncio.Task[None]] = {}
         self.every = SLOWEST
         self.look: LookAtAll = _see_nothing
@@ -88,7 +88,7 @@ class Idling:
         for (user_id, gpus), terms in allowed.items():
             look, trace = looks[user_id], self._traces[user_id, gpus]
             if user_id in self._stopping:
-                self._reconsider(user_id, look)
+                self._reconsider(user_id, look, idle.get(user_id))
                 continue
             mine = tuple(lease for lease in shown if lease.user_id == user_id)
             pressed = user_id in contended
@@ -166,24 +166,24 @@ class Idling:
         parting = asyncio.ensure_future(
             self._settling.part(user_id, reminders.why_stopped(case.terms.gpus, case.window))
         )
-        self._partings[user_id] = parting
+        self._partings[user_id] = parting, idle
         try:
             await asyncio.wait([parting])
         finally:
             del self._partings[user_id]
             parting.cancel()
         if parting.cancelled():
-            self._broker.announce(user_id, reminders.called_off())
-            return await self._desk.ask(lambda store: store.set_idle(user_id, None, case.now))
+            return self._broker.announce(user_id, reminders.called_off())
         parting.result()
         async with room.lock:
-            if room.link is link and await self._shows(case):
+            if room.link is link and await self._stands(case, idle):
                 await self._stop_now(case, idle)
 
-    async def _shows(self, case: _Case) -> bool:
-        """Whether she still holds what was idle."""
-        held = await self._desk.ask(lambda store: store.held_leases())
-        return {lease.id for lease in case.leases} <= {lease.id for lease in held if lease.live}
+    async def _stands(self, case: _Case, idle: Idle) -> bool:
+        """Whether she still holds what was idle, and has not held it off."""
+        held, now = await self._desk.ask(lambda store: (store.held_leases(), store.idle()))
+        mine = {lease.id for lease in case.leases}
+        return mine <= {lease.id for lease in held if lease.live} and now.get(case.user_id) == idle
 
     async def _stop_now(self, case: _Case, idle: Idle) -> None:
         now = await self._timekeeper.now()
@@ -193,10 +193,11 @@ class Idling:
         await self._desk.ask(lambda store: store.set_idle(case.user_id, then, now))
         note("idle_stopped", user=case.user_id, gpus=sum(len(lease.devices) for lease in case.leases))
 
-    def _reconsider(self, user_id: int, look: Look) -> None:
-        """Her programs save their work: when she comes herself meanwhile, nothing is stopped."""
-        if look.person and user_id in self._partings:
-            self._partings[user_id].cancel()
+    def _reconsider(self, user_id: int, look: Look, now: Idle | None) -> None:
+        """Her programs save their work: when she comes meanwhile, or holds it off, nothing is stopped."""
+        parting, idle = self._partings.get(user_id, (None, None))
+        if parting is not None and (look.person or now != idle):
+            parting.cancel()
 
     async def _forget(self, idle: Iterable[int], now: datetime) -> None:
         """What is not looked at any more, for nothing runs and nothing is held, is not idle."""

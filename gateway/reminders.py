@@ -45,8 +45,8 @@ def why_released(window: timedelta, hold: timedelta) -> str:
 
 
 def called_off() -> str:
-    """She came while her programs saved their work."""
-    return "You are here, so your container is not stopped."
+    """She came, or held it off, while her programs saved their work."""
+    return "Your container is not stopped now."
 
 
 def kept(until: datetime) -> str:

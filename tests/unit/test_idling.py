@@ -284,9 +284,47 @@ async def test_programs_save_their_work_first_and_she_who_comes_meanwhile_is_not
     machine.does[ALICE] = Look(True, True, 2.0, 0.0)
     await machine.idling.attend()
     await until(lambda: not machine.idling._stopping)
+    await machine.idling.attend()
     assert here.broker.running() == {ALICE}
     assert here.store.idle() == {}
-    assert machine.said()[-1] == "You are here, so your container is not stopped."
+    assert machine.said()[-1] == "Your container is not stopped now."
+
+
+async def test_who_holds_it_off_while_her_programs_save_their_work_is_not_stopped(machine: Machine) -> None:
+    here = machine.here
+    here.grant("alice", 0)
+    await here.enter(ALICE)
+    asked: list[str] = []
+
+    async def part(user_id: int, reason: str) -> None:
+        asked.append(reason)
+        await asyncio.Event().wait()
+
+    here.settling.part = part
+    while not asked:
+        here.time += timedelta(seconds=30)
+        await machine.idling.attend()
+        await asyncio.sleep(0)
+    kept = here.store.hold_off(ALICE, here.time)
+    assert kept is not None
+    await machine.idling.attend()
+    await until(lambda: not machine.idling._stopping)
+    assert here.broker.running() == {ALICE}
+    assert here.store.idle() == {ALICE: kept.idle}
+
+
+async def test_a_stop_that_was_held_off_at_its_last_moment_is_none(machine: Machine) -> None:
+    here = machine.here
+    here.grant("alice", 0)
+    await here.enter(ALICE)
+
+    async def part(user_id: int, reason: str) -> None:
+        here.store.hold_off(ALICE, here.time)
+
+    here.settling.part = part
+    await machine.pass_time(36)
+    assert here.store.idle()[ALICE].extensions == 1
+    assert here.broker.running() == {ALICE}
 
 
 async def test_a_container_that_was_made_anew_meanwhile_is_not_stopped(machine: Machine) -> None:

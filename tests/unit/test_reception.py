@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from gateway import pipes, questions, verbs, wire
+from gateway.activity import Active
 from gateway.admission import Admission
 from gateway.connections import Connections
 from gateway.errors import PlatformError
@@ -248,6 +249,19 @@ async def test_sessions_are_shown_and_make_her_workspace_occupied(house: House) 
     house.say(verbs.Closed(ticket.ticket, "c0"))
     assert not house.world.broker.occupied(1)
     assert not house.reception.end("c0", "Why.")
+
+
+async def test_who_did_something_is_told_once_and_by_her_ticket_alone(house: House) -> None:
+    ticket = house.log_in()
+    house.say(Active("f" * 32))
+    assert house.reception.active() == set()
+    for _ in range(2):
+        house.say(Active(ticket.ticket))
+    assert house.reception.active() == {1}
+    assert house.reception.active() == set()
+    house.say(verbs.Gone(ticket.connection))
+    house.say(Active(ticket.ticket))
+    assert house.reception.active() == set()
 
 
 async def test_only_who_is_in_the_container_ends_with_it(house: House) -> None:
