@@ -15,13 +15,17 @@
        memory 85520809984            bytes; also used
        utilization 97                per cent; also memory_utilization
        temperature 61                degrees Celsius; power 312000 (milliwatts)
-       process 4711 1073741824       a pid and its bytes; up to 64; `graphics` the same, of one that draws
+       process 4711 1073741824       a pid and its bytes; up to 64; `graphics` the same, of one that draws;
+                                     behind them the numbers of the GPU and compute instance that it is in
        lost 15                       every question about this GPU answers this error (15: GPU is lost)
        error 16                      every question but those after its name does (16: reset required)
        ecc 0                         uncorrectable memory errors; without the line not supported, as each below
        rows 1 0                      remapped rows: pending, failed; `pages 1` for pages that are pending
        recovery 1                    the GPU recovery action (1: reset)
-       mig 0                         1: MIG mode is on
+       mig 0                         1: MIG mode is on, and utilization is not supported
+       slice MIG-9a… 1g.10gb 7 0 4 10737418240 0
+                                     a MIG device with its UUID and profile: GPU instance 7, compute instance 0,
+                                     from memory slice 4 on (-1: only root may know), bytes, used; up to 8
        numa 0                        the NUMA node; `switch 0` the PCIe switch that it sits on
        nvlink switch 18              that many links to switches, or to the GPU whose UUID is there; up to 16
        xid 3 79                      the third event of this GPU was Xid 79; heard by who listened before it
@@ -49,10 +53,11 @@
 #define INSIDE "/usr/lib/nvidia-stand-in"
 #define GPUS 16
 #define PROCESSES 64
+#define SLICES 8
 #define API __attribute__((visibility("default")))
 
 enum {
-    SUCCESS = 0, UNINITIALIZED = 1, INVALID_ARGUMENT = 2, NOT_SUPPORTED = 3, NOT_FOUND = 6,
+    SUCCESS = 0, UNINITIALIZED = 1, INVALID_ARGUMENT = 2, NOT_SUPPORTED = 3, NO_PERMISSION = 4, NOT_FOUND = 6,
     INSUFFICIENT_SIZE = 7, DRIVER_NOT_LOADED = 9, TIMEOUT = 10
 };
 enum { UNTOLD = -1, RECOVERY_ACTION = 230, XID_EVENT = 8, LINKS = 16, POLL_MICROSECONDS = 50000 };
@@ -74,25 +79,36 @@ typedef struct {
     union { double d; unsigned u; unsigned long long l; } value;
 } field_value;
 
+typedef struct {
+    unsigned multiprocessors, copy, decoders, encoders, jpeg, ofa, gpu_slices, compute_slices;
+    unsigned long memory_mb;
+} attributes_info;
+typedef struct { const void *device; unsigned id, profile; struct { unsigned start, size; } placement; } instance_info;
+
 typedef struct { char to[96]; unsigned count; } wires;
+typedef struct { char uuid[96], profile[32]; unsigned gi, ci; int start; unsigned long long memory, used; } slice;
 
 typedef struct {
     char uuid[96], model[96];
     unsigned minor, utilization, memory_utilization, temperature, power, processes, graphics, links, events;
+    unsigned slices;
     int lost, error, ecc, row_pending, row_failed, page_pending, recovery, mig, numa, pci_switch, xid;
     unsigned long long memory, used;
     process_info process[PROCESSES], drawing[PROCESSES];
     wires link[LINKS];
+    slice slice[SLICES];
 } gpu;
 
 typedef struct { char driver[80]; int cuda, fails; unsigned gpus; gpu gpu[GPUS]; } state;
 
 /* Handles are places in this array: stable while the file changes under a program that holds one. */
-static const char handles[GPUS];
+static const char handles[GPUS], slice_handles[GPUS * SLICES];
 static atomic_int users;
 static __thread state now;
 static __thread struct stat seen;
 static __thread int filtered;
+/* What the handle that was looked up last names of its GPU; NULL for all of it. */
+static __thread const slice *part;
 
 static const char *state_path(char *buffer)
 {
@@ -115,7 +131,7 @@ static const char *state_path(char *buffer)
 static void read_process(process_info *p, const char *value)
 {
     *p = (process_info){.gi = UINT_MAX, .ci = UINT_MAX};
-    sscanf(value, "%u %llu", &p->pid, &p->used);
+    sscanf(value, "%u %llu %u %u", &p->pid, &p->used, &p->gi, &p->ci);
 }
 
 static void read_gpu_line(gpu *g, const char *key, const char *value)
@@ -137,6 +153,11 @@ static void read_gpu_line(gpu *g, const char *key, const char *value)
     else if (!strcmp(key, "mig")) g->mig = atoi(value);
     else if (!strcmp(key, "numa")) g->numa = atoi(value);
     else if (!strcmp(key, "switch")) g->pci_switch = atoi(value);
+    else if (!strcmp(key, "slice") && g->slices < SLICES) {
+        slice *s = &g->slice[g->slices++];
+        sscanf(value, "%95s %31s %u %u %d %llu %llu", s->uuid, s->profile, &s->gi, &s->ci, &s->start,
+               &s->memory, &s->used);
+    }
     else if (!strcmp(key, "xid")) sscanf(value, "%u %d", &g->events, &g->xid);
     else if (!strcmp(key, "nvlink") && g->links < LINKS) {
         wires *w = &g->link[g->links++];
@@ -209,13 +230,29 @@ static int shown(const gpu *g)
     return !filtered || access(node, F_OK) == 0;
 }
 
+/* The node by which a program may use a compute instance, numbered as the driver's mig-minors file does. */
+static int slice_shown(const gpu *g, const slice *s)
+{
+    char node[64];
+
+    snprintf(node, sizeof node, "/dev/nvidia-caps/nvidia-cap%u", 4 + g->minor * 135 + s->gi * 9 + s->ci);
+    return !filtered || access(node, F_OK) == 0;
+}
+
 /* The GPU of a handle, which may be out of order; NULL and *error when NVML would not answer about it. */
 static const gpu *name(const void *handle, int *error)
 {
     const char *place = handle;
 
+    part = NULL;
     if ((*error = ready()))
         return NULL;
+    if (place >= slice_handles && place < slice_handles + GPUS * SLICES) {
+        gpu *g = &now.gpu[(place - slice_handles) / SLICES];
+        part = &g->slice[(place - slice_handles) % SLICES];
+        if (part < g->slice + g->slices)
+            place = &handles[g - now.gpu];
+    }
     if (place < handles || place >= handles + now.gpus) {
         *error = INVALID_ARGUMENT;
         return NULL;
@@ -236,13 +273,24 @@ static const gpu *find(const void *handle, int *error)
 {
     const gpu *g = name(handle, error);
 
+    if (g && (*error = part ? INVALID_ARGUMENT : g->error))
+        return NULL;
+    return g;
+}
+
+static const gpu *find_either(const void *handle, int *error)
+{
+    const gpu *g = name(handle, error);
+
     if (g && (*error = g->error))
         return NULL;
     return g;
 }
 
-/* Opens an answer about one GPU: `g` is that GPU from here on, or the call has ended with the error. */
+/* Opens an answer about one GPU: `g` is that GPU from here on, or the call has ended with the error. EITHER
+   and NAMING also answer about a slice of it, `part`. */
 #define ABOUT(handle) int error; const gpu *g = find(handle, &error); if (!g) return error
+#define EITHER(handle) int error; const gpu *g = find_either(handle, &error); if (!g) return error
 #define NAMING(handle) int error; const gpu *g = name(handle, &error); if (!g) return error
 
 API int nvmlInitWithFlags(unsigned flags)
@@ -357,13 +405,16 @@ API int nvmlDeviceGetIndex(const void *handle, unsigned *index)
 API int nvmlDeviceGetUUID(const void *handle, char *to, unsigned size)
 {
     NAMING(handle);
-    return give(to, size, g->uuid);
+    return give(to, size, part ? part->uuid : g->uuid);
 }
 
 API int nvmlDeviceGetName(const void *handle, char *to, unsigned size)
 {
     NAMING(handle);
-    return give(to, size, g->model);
+    char full[160];
+
+    snprintf(full, sizeof full, "%s MIG %s", g->model, part ? part->profile : "");
+    return give(to, size, part ? full : g->model);
 }
 
 API int nvmlDeviceGetMinorNumber(const void *handle, unsigned *minor)
@@ -569,24 +620,30 @@ API int nvmlEventSetWait_v2(event_set *set, event_data *data, unsigned milliseco
 
 API int nvmlDeviceGetMemoryInfo(const void *handle, memory_info *to)
 {
-    ABOUT(handle);
-    *to = (memory_info){.total = g->memory, .free = g->memory - g->used, .used = g->used};
+    EITHER(handle);
+    unsigned long long total = part ? part->memory : g->memory, used = part ? part->used : g->used;
+
+    *to = (memory_info){.total = total, .free = total - used, .used = used};
     return SUCCESS;
 }
 
 API int nvmlDeviceGetMemoryInfo_v2(const void *handle, memory_info_v2 *to)
 {
-    ABOUT(handle);
-    to->total = g->memory;
+    memory_info plain;
+    int error = nvmlDeviceGetMemoryInfo(handle, &plain);
+
+    to->total = plain.total;
     to->reserved = 0;
-    to->free = g->memory - g->used;
-    to->used = g->used;
-    return SUCCESS;
+    to->free = plain.free;
+    to->used = plain.used;
+    return error;
 }
 
 API int nvmlDeviceGetUtilizationRates(const void *handle, utilization_info *to)
 {
     ABOUT(handle);
+    if (g->mig == 1)
+        return NOT_SUPPORTED;
     *to = (utilization_info){.gpu = g->utilization, .memory = g->memory_utilization};
     return SUCCESS;
 }
@@ -609,23 +666,25 @@ static int give_processes(unsigned *count, process_info *to, const process_info 
 {
     unsigned room = *count;
 
-    *count = all;
-    if (all > room)
-        return INSUFFICIENT_SIZE;
-    if (all)
-        memcpy(to, from, all * sizeof *to);
-    return SUCCESS;
+    *count = 0;
+    for (const process_info *p = from; p < from + all; p++)
+        if (!part || (p->gi == part->gi && p->ci == part->ci)) {
+            if (*count < room)
+                to[*count] = *p;
+            ++*count;
+        }
+    return *count > room ? INSUFFICIENT_SIZE : SUCCESS;
 }
 
 API int nvmlDeviceGetComputeRunningProcesses_v3(const void *handle, unsigned *count, process_info *to)
 {
-    ABOUT(handle);
+    EITHER(handle);
     return give_processes(count, to, g->process, g->processes);
 }
 
 API int nvmlDeviceGetGraphicsRunningProcesses_v3(const void *handle, unsigned *count, process_info *to)
 {
-    ABOUT(handle);
+    EITHER(handle);
     return give_processes(count, to, g->drawing, g->graphics);
 }
 
@@ -639,6 +698,70 @@ API int nvmlDeviceGetMigMode(const void *handle, unsigned *current, unsigned *pe
 API int nvmlDeviceGetMaxMigDeviceCount(const void *handle, unsigned *count)
 {
     ABOUT(handle);
-    *count = 0;
+    *count = g->mig == 1 ? SLICES : 0;
+    return SUCCESS;
+}
+
+API int nvmlDeviceGetMigDeviceHandleByIndex(const void *handle, unsigned index, const void **found)
+{
+    ABOUT(handle);
+    if (index >= SLICES)
+        return INVALID_ARGUMENT;
+    for (const slice *s = g->slice; s < g->slice + g->slices; s++)
+        if (slice_shown(g, s) && index-- == 0) {
+            *found = &slice_handles[(g - now.gpu) * SLICES + (s - g->slice)];
+            return SUCCESS;
+        }
+    return NOT_FOUND;
+}
+
+API int nvmlDeviceGetGpuInstanceId(const void *handle, unsigned *id)
+{
+    EITHER(handle);
+    *id = part ? part->gi : 0;
+    return part ? SUCCESS : INVALID_ARGUMENT;
+}
+
+API int nvmlDeviceGetComputeInstanceId(const void *handle, unsigned *id)
+{
+    EITHER(handle);
+    *id = part ? part->ci : 0;
+    return part ? SUCCESS : INVALID_ARGUMENT;
+}
+
+API int nvmlDeviceGetAttributes_v2(const void *handle, attributes_info *to)
+{
+    EITHER(handle);
+    *to = (attributes_info){0};
+    if (!part)
+        return INVALID_ARGUMENT;
+    if (sscanf(part->profile, "%uc.%ug", &to->compute_slices, &to->gpu_slices) < 2) {
+        sscanf(part->profile, "%ug", &to->gpu_slices);
+        to->compute_slices = to->gpu_slices;
+    }
+    to->memory_mb = (unsigned long)(part->memory >> 20);
+    return SUCCESS;
+}
+
+API int nvmlDeviceGetGpuInstanceById(const void *handle, unsigned id, const void **instance)
+{
+    ABOUT(handle);
+    for (const slice *s = g->slice; s < g->slice + g->slices; s++)
+        if (s->gi == id) {
+            *instance = &slice_handles[(g - now.gpu) * SLICES + (s - g->slice)];
+            return s->start < 0 ? NO_PERMISSION : SUCCESS;
+        }
+    return NOT_FOUND;
+}
+
+API int nvmlGpuInstanceGetInfo(const void *instance, instance_info *to)
+{
+    EITHER(instance);
+    *to = (instance_info){.device = &handles[g - now.gpu]};
+    if (!part)
+        return INVALID_ARGUMENT;
+    to->id = part->gi;
+    to->placement.start = (unsigned)part->start;
+    to->placement.size = 1;
     return SUCCESS;
 }

@@ -17,13 +17,35 @@ _NAMESPACE = uuid.UUID("6c1d0a52-5f0e-4d7c-9f57-0f3c2c1b7a10")
 
 
 @dataclass(frozen=True)
+class Slice:
+    """A MIG device: GPU instance `gi`, compute instance `ci`, from memory slice `start` on, in bytes.
+
+    With `start` -1 only root may know where it lies.
+    """
+
+    uuid: str
+    profile: str = "1g.10gb"
+    gi: int = 7
+    start: int = 0
+    ci: int = 0
+    memory: int = 10 << 30
+    used: int = 0
+
+    def line(self) -> str:
+        """Its line of the file."""
+        where = f"{self.gi} {self.ci} {self.start}"
+        return f"slice {self.uuid} {self.profile} {where} {self.memory} {self.used}"
+
+
+@dataclass(frozen=True)
 class Gpu:
     """One GPU. `lost` is the NVML error that every question about it answers (0: none).
 
     `error` is the one that all answer but those after its name. Memory in bytes, utilisation in per cent,
-    `processes` as pairs of a pid and its bytes, `graphics` likewise, of those that draw. None is what it does
-    not support: `ecc` counts uncorrectable errors, `rows` are (pending, failed). `nvlinks` are pairs of
-    another GPU's UUID, or `switch`, and how many links lead there; `xids` all Xids of its life.
+    `processes` as pairs of a pid and its bytes, and of those in a slice its GPU and compute instance too;
+    `graphics` likewise, of those that draw. None is what it does not support: `ecc` counts uncorrectable
+    errors, `rows` are (pending, failed). `nvlinks` are pairs of another GPU's UUID, or `switch`, and how many
+    links lead there; `xids` all Xids of its life.
     """
 
     uuid: str
@@ -32,10 +54,10 @@ class Gpu:
     memory: int = 80 << 30
     used: int = 0
     utilization: int = 0
-    processes: tuple[tuple[int, int], ...] = ()
+    processes: tuple[tuple[int, ...], ...] = ()
     lost: int = 0
     error: int = 0
-    graphics: tuple[tuple[int, int], ...] = ()
+    graphics: tuple[tuple[int, ...], ...] = ()
     ecc: int | None = 0
     rows: tuple[int, int] | None = (0, 0)
     pages: int | None = None
@@ -45,6 +67,7 @@ class Gpu:
     switch: int | None = None
     nvlinks: tuple[tuple[str, int], ...] = ()
     xids: tuple[int, ...] = ()
+    slices: tuple[Slice, ...] = ()
 
     def lines(self) -> list[str]:
         """Its part of the file."""
@@ -55,8 +78,9 @@ class Gpu:
             f"gpu {self.uuid}",
             *(f"{name} {getattr(self, name)}" for name in (*plain, *told)),
             *(["rows {} {}".format(*self.rows)] if self.rows is not None else []),
-            *(f"process {pid} {size}" for pid, size in self.processes),
-            *(f"graphics {pid} {size}" for pid, size in self.graphics),
+            *(each.line() for each in self.slices),
+            *("process " + " ".join(map(str, each)) for each in self.processes),
+            *("graphics " + " ".join(map(str, each)) for each in self.graphics),
             *(f"nvlink {to} {count}" for to, count in self.nvlinks),
             *([f"xid {len(self.xids)} {self.xids[-1]}"] if self.xids else []),
         ]
