@@ -51,12 +51,12 @@ def by_person(processes: Sequence[Record]) -> list[str]:
 
 
 COLUMNS = [
-    ("GPU", field("index")),
+    ("GPU", field("label")),
     ("ID", field("id")),
     ("MODEL", field("model")),
     ("MEMORY", lambda record: format_size(record["memory"])),
     ("UTIL", lambda record: percent(record["utilization"])),
-    ("STATE", field("state")),
+    ("STATE", lambda record: "divided" if record["divided"] else record["state"]),
     ("HELD BY", field("user")),
     ("UNTIL", lambda record: minute(record["expires_at"])),
     ("USED BY", lambda record: by_person(record["processes"])),
@@ -79,6 +79,10 @@ def record(device: Device, lease: Lease | None, use: Use, idle: str | None) -> d
     return {
         "id": device.id,
         "index": device.index,
+        "label": device.label,
+        "parent": device.part and device.part.parent,
+        "profile": device.profile,
+        "divided": device.divided and device.reason is None,
         "model": device.model,
         "memory": device.memory,
         "node": device.node,
@@ -103,7 +107,7 @@ def record(device: Device, lease: Lease | None, use: Use, idle: str | None) -> d
 def records(call: Call, watch: Watch) -> tuple[list[dict[str, Any]], bool]:
     """Every GPU, by index, and whether the driver answers: what it leaves open is null."""
     devices = call.store.devices()
-    uses = watch.look(call.store.users()) if devices else {}
+    uses = watch.look(call.store.users(), devices) if devices else {}
     held, idlers = _holders(call), call.store.idlers()
     found = []
     for device in devices:
@@ -153,6 +157,7 @@ def show(call: Call, id_: str, as_json: bool) -> None:
         "capability": hardware.capability,
         "numa": hardware.numa,
         "mig": hardware.mig,
+        "uuid": device.handle,
         "driver": hardware.driver,
         "links": dict(hardware.links),
         "xids": [{"at": instant(at), "found": text} for at, text in call.store.xids(id_, XIDS)],
@@ -166,8 +171,13 @@ def show(call: Call, id_: str, as_json: bool) -> None:
 
 def _lines(record: Record) -> Iterator[tuple[str, str]]:
     """What there is to say for people; a GPU leaves some questions unanswered."""
-    yield "gpu", f"{record['index']} of {record['node']}"
+    yield "gpu", f"{record['label']} of {record['node']}"
     yield "id", record["id"]
+    if record["profile"]:
+        yield (
+            "slice",
+            f"{record['profile']}, {record['uuid'] if record['state'] != 'lost' else 'not there now'}",
+        )
     yield "model", record["model"]
     yield "memory", format_size(record["memory"])
     yield "state", record["state"]

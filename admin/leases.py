@@ -5,7 +5,7 @@ Owns the command lines. Must not choose a device.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -14,9 +14,9 @@ import click
 from admin.acting import carry_out
 from admin.call import Call, as_json, pass_call
 from admin.inventory import look_when_unknown
-from admin.output import field, instant, listing, minute, say
+from admin.output import Record, field, instant, listing, minute, say
 from admin.queue import begins
-from gateway.devices import DeviceRequest
+from gateway.devices import Device, DeviceRequest, in_order, parse_profile
 from gateway.errors import Code, PlatformError
 from gateway.idleness import Seen
 from gateway.leases import Lease, State
@@ -31,7 +31,7 @@ COLUMNS = [
     ("LEASE", field("id")),
     ("USER", field("user")),
     ("STATE", field("state")),
-    ("GPUS", lambda record: record["indexes"] or f"{record['gpus']} wanted"),
+    ("GPUS", lambda record: record["labels"] or _wanted(record)),
     ("UNTIL", lambda record: minute(record["expires_at"])),
     ("LEFT", lambda record: "" if record["remaining"] is None else _left(record["remaining"])),
     ("PROBLEM", lambda record: record["problem"] or record["idle"]),
@@ -44,6 +44,7 @@ COLUMNS = [
 @click.option("--for", "length", metavar="DURATION", help="How long, such as 30m, 8h or 7d; 24h if left out.")
 @click.option("--device", "devices", multiple=True, metavar="ID", help="Exactly this GPU; may be repeated.")
 @click.option("--model", metavar="TEXT", help="GPUs whose model's name contains this, such as H100.")
+@click.option("--mig", metavar="PROFILE", help="One MIG slice of this profile, such as 1g.10gb, and no GPU.")
 @click.option("--queue", is_flag=True, help="Wait in the queue when they cannot be granted now.")
 @click.option(
     "--preemptible",
@@ -59,6 +60,7 @@ def allocate(
     length: str | None,
     devices: tuple[str, ...],
     model: str | None,
+    mig: str | None,
     queue: bool,
     preemptible: bool,
     now: bool,
@@ -74,10 +76,9 @@ def allocate(
       gpuadmin allocate alice --gpus 1 --for 8h
       gpuadmin allocate alice --gpus 4 --model H100 --for 2d --queue
       gpuadmin allocate alice --gpus 1 --now
+      gpuadmin allocate alice --mig 1g.10gb
     """
-    if gpus is None and not devices:
-        raise PlatformError(Code.INVALID, "Say how many with --gpus N, or which with --device ID.")
-    request = DeviceRequest(len(devices) if gpus is None else gpus, devices, model)
+    request = device_request(gpus, devices, model, mig)
     name = parse_user_name(user)
     duration = None if length is None else parse_duration(length)
     look_when_unknown(call)
@@ -87,17 +88,19 @@ def allocate(
     else:
         lease = call.store.grant(name, request, duration, call.actor, call.now)
     if isinstance(lease, Waiting):
+        wanted = gpus_in_words(request.count, lease.request.profile)
         return say(
-            f"Request {lease.request.id}: {user} waits for {gpus_in_words(request.count)} as number "
+            f"Request {lease.request.id}: {user} waits for {wanted} as number "
             f"{lease.standing.place} in the queue; {begins(lease.standing)}. See: gpuadmin why {user}"
         )
+    held = gpus_in_words(len(lease.devices), lease.profile)
     say(
-        f"Lease {lease.id}: {user} holds {gpus_in_words(len(lease.devices))} ({', '.join(lease.devices)}) "
+        f"Lease {lease.id}: {user} holds {held} ({', '.join(lease.devices)}) "
         f"until {format_instant(lease.expires_at)}."
     )
     if now:
-        wanted = call.store.recreate_workspace(name, call.actor, call.now, at_once=True)
-        carry_out(call, wanted, f"Lease {lease.id} stands and the container of {user} is to be made anew")
+        anew = call.store.recreate_workspace(name, call.actor, call.now, at_once=True)
+        carry_out(call, anew, f"Lease {lease.id} stands and the container of {user} is to be made anew")
 
 
 @click.command()
@@ -153,11 +156,29 @@ def leases(call: Call, as_json: bool) -> None:
     Example:
       gpuadmin leases --json
     """
-    indexes = {device.id: device.index for device in call.store.devices()}
+    known = {device.id: device for device in call.store.devices()}
     idlers = call.store.idlers()
-    records = [_record(lease, call, indexes, idlers) for lease in call.store.held_leases()]
+    records = [
+        _record(lease, call, [known[id_] for id_ in lease.devices], idlers)
+        for lease in call.store.held_leases()
+    ]
     records += [_queued(waiting.request) for waiting in call.store.waiting(call.now)]
     listing(records, COLUMNS, as_json)
+
+
+def device_request(
+    gpus: int | None, devices: tuple[str, ...], model: str | None, mig: str | None
+) -> DeviceRequest:
+    """What the options of a command ask for. Raises INVALID when they do not say it."""
+    if gpus is None and not devices and mig is None:
+        raise PlatformError(Code.INVALID, "Say how many with --gpus N, or which with --device ID.")
+    count = gpus if gpus is not None else len(devices) or 1
+    return DeviceRequest(count, devices, model, None if mig is None else parse_profile(mig))
+
+
+def _wanted(record: Record) -> str:
+    profile = record["profile"]
+    return f"{record['gpus']} wanted" if profile is None else f"{record['gpus']} {profile} wanted"
 
 
 def _left(seconds: int) -> str:
@@ -170,6 +191,8 @@ def _queued(request: Request) -> dict[str, Any]:
         "user": request.user,
         "devices": [],
         "indexes": [],
+        "labels": [],
+        "profile": request.profile,
         "gpus": request.count,
         "state": State.QUEUED.value,
         "preemptible": request.preemptible,
@@ -183,12 +206,14 @@ def _queued(request: Request) -> dict[str, Any]:
     }
 
 
-def _record(lease: Lease, call: Call, indexes: dict[str, int], idlers: Mapping[int, Seen]) -> dict[str, Any]:
+def _record(lease: Lease, call: Call, held: Sequence[Device], idlers: Mapping[int, Seen]) -> dict[str, Any]:
     return {
         "id": lease.id,
         "user": lease.user,
         "devices": list(lease.devices),
-        "indexes": sorted(indexes[device] for device in lease.devices),
+        "indexes": [device.index for device in in_order(held)],
+        "labels": [device.label for device in in_order(held)],
+        "profile": lease.profile,
         "gpus": len(lease.devices),
         "state": lease.state.value,
         "preemptible": lease.preemptible,

@@ -52,7 +52,7 @@ def why(call: Call, target: str, as_json: bool) -> None:
     for each in found:
         request = each.request
         say(
-            f"Request {request.id} of {request.user}, {gpus(request.count)} for "
+            f"Request {request.id} of {request.user}, {gpus(request.count, request.profile)} for "
             f"{format_duration(request.length)}, is number {each.standing.place} of {len(waiting)}; "
             f"{begins(each.standing)}."
         )
@@ -97,6 +97,7 @@ def _record(each: Waiting) -> Record:
         "request": each.request.id,
         "user": each.request.user,
         "gpus": each.request.count,
+        "profile": each.request.profile,
         "place": each.standing.place,
         "begins_at": instant(each.standing.start),
         "terms": list(each.standing.terms),

@@ -148,7 +148,7 @@ def _by_group(call: Call, shares: dict[int, Share]) -> list[tuple[str | None, Sh
 
 def _labels(call: Call, leases: Sequence[Lease], since: datetime, until: datetime) -> dict[str, str]:
     """The GPUs that are there, by index, and those that were held and are gone."""
-    labels = {device.id: f"GPU {device.index} {device.model}"[:22] for device in call.store.devices()}
+    labels = {device.id: f"{device.name} {device.model}"[:22] for device in call.store.devices()}
     for lease in leases:
         if usage.gpu_seconds(lease, since, until):
             labels.update({device: device[:22] for device in lease.devices if device not in labels})

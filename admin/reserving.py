@@ -5,13 +5,15 @@ Owns the command lines. Must not choose a GPU.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import click
 
 from admin.call import Call, as_json, pass_call
 from admin.inventory import look_when_unknown
+from admin.leases import device_request
 from admin.output import Record, field, instant, listing, minute, say
-from gateway.devices import DeviceRequest
-from gateway.errors import Code, PlatformError
+from gateway.devices import Device, in_order
 from gateway.names import parse_user_name
 from gateway.quotas import gpus as gpus_in_words
 from gateway.scheduling.waiting import Reservation
@@ -20,7 +22,7 @@ from gateway.units import format_instant, parse_duration, parse_instant
 COLUMNS = [
     ("RESERVATION", field("id")),
     ("USER", field("user")),
-    ("GPUS", field("indexes")),
+    ("GPUS", field("labels")),
     ("FROM", lambda record: minute(record["begins_at"])),
     ("UNTIL", lambda record: minute(record["ends_at"])),
 ]
@@ -45,6 +47,7 @@ def reserve() -> None:
 @click.option("--for", "length", required=True, metavar="DURATION", help="How long, such as 8h or 7d.")
 @click.option("--device", "devices", multiple=True, metavar="ID", help="Exactly this GPU; may be repeated.")
 @click.option("--model", metavar="TEXT", help="GPUs whose model's name contains this, such as H100.")
+@click.option("--mig", metavar="PROFILE", help="One MIG slice of this profile, such as 1g.10gb, and no GPU.")
 @pass_call
 def add(
     call: Call,
@@ -54,6 +57,7 @@ def add(
     length: str,
     devices: tuple[str, ...],
     model: str | None,
+    mig: str | None,
 ) -> None:
     """Keep GPUs for a user: nobody is granted them past that moment, nor may keep them longer.
 
@@ -61,9 +65,7 @@ def add(
     Example:
       gpuadmin reserve add alice --gpus 2 --from 2026-12-01T09:00 --for 8h
     """
-    if gpus is None and not devices:
-        raise PlatformError(Code.INVALID, "Say how many with --gpus N, or which with --device ID.")
-    request = DeviceRequest(len(devices) if gpus is None else gpus, devices, model)
+    request = device_request(gpus, devices, model, mig)
     name, at, duration = parse_user_name(user), parse_instant(begin), parse_duration(length)
     look_when_unknown(call)
     made = call.store.reserve(name, request, at, duration, call.actor, call.now)
@@ -83,8 +85,12 @@ def list_(call: Call, as_json: bool) -> None:
     Example:
       gpuadmin reserve list --json
     """
-    indexes = {device.id: device.index for device in call.store.devices()}
-    listing([_record(each, indexes) for each in call.store.reservations(call.now)], COLUMNS, as_json)
+    known = {device.id: device for device in call.store.devices()}
+    listing(
+        [_record(each, [known[id_] for id_ in each.devices]) for each in call.store.reservations(call.now)],
+        COLUMNS,
+        as_json,
+    )
 
 
 @reserve.command()
@@ -101,12 +107,13 @@ def cancel(call: Call, number: int) -> None:
     say(f"Cancelled reservation {number} of {found.user}.")
 
 
-def _record(each: Reservation, indexes: dict[str, int]) -> Record:
+def _record(each: Reservation, kept: Sequence[Device]) -> Record:
     return {
         "id": each.id,
         "user": each.user,
         "devices": list(each.devices),
-        "indexes": sorted(indexes[device] for device in each.devices),
+        "indexes": [device.index for device in in_order(kept)],
+        "labels": [device.label for device in in_order(kept)],
         "begins_at": instant(each.begin),
         "ends_at": instant(each.end),
     }

@@ -7,11 +7,11 @@ operator may ask that one.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from gateway import procfs
-from gateway.devices import Occupation, Reading
+from gateway.devices import Device, Occupation, Reading, identified
 from gateway.errors import PlatformError
 from gateway.occupants import person
 from gateway.users import User
@@ -47,18 +47,19 @@ class Watch:
         self._thread: threading.Thread | None = None
         self._answers: list[dict[str, Use]] = []
 
-    def look(self, users: Iterable[User]) -> dict[str, Use] | None:
+    def look(self, users: Iterable[User], devices: Iterable[Device]) -> dict[str, Use] | None:
         """What each GPU that answers does, by its id; None when the driver fails or does not answer."""
         names = {user.uid: user.name for user in users}
         if self._thread is None or not self._thread.is_alive():
             self._answers = []
             # A daemon: the program ends whether it ends or not.
-            self._thread = threading.Thread(target=self._ask, args=(names,), daemon=True)
+            known = list(devices)
+            self._thread = threading.Thread(target=self._ask, args=(names, known), daemon=True)
             self._thread.start()
         self._thread.join(self._within)
         return self._answers[0] if self._answers else None
 
-    def _ask(self, names: Mapping[int, str]) -> None:
+    def _ask(self, names: Mapping[int, str], devices: Sequence[Device]) -> None:
         # Imported here: it loads the driver's library, which most commands do not need.
         from gateway.nvml import NvmlProbe
 
@@ -67,7 +68,9 @@ class Watch:
             readings, occupations = probe.readings(), probe.occupations()
         except PlatformError:
             return
-        self._answers.append(_together(readings, occupations, names))
+        self._answers.append(
+            _together(identified(readings, devices), identified(occupations, devices), names)
+        )
 
 
 def _together(

@@ -81,9 +81,10 @@ class Alarms:
         return fresh
 
     async def _places(self) -> dict[str, str]:
-        """The PCI ids of the GPUs to be heard, by their ids."""
+        """The PCI ids of the GPUs to be heard, by their ids; what befalls a slice its GPU tells."""
         devices = await self._desk.ask(lambda store: store.devices())
-        heard = [each for each in devices if each.state in (Health.HEALTHY, Health.DEGRADED)]
+        wholes = [each for each in devices if each.part is None]
+        heard = [each for each in wholes if each.state in (Health.HEALTHY, Health.DEGRADED)]
         return {each.id: each.hardware.bus_id for each in heard if each.hardware.bus_id is not None}
 
     async def _note(self, xid: Xid) -> None:
@@ -105,7 +106,7 @@ class Alarms:
             return
         self._told[lease.id, xid] = moment
         found = health.of_xid(xid.number).text
-        self._broker.announce(lease.user_id, notices.reported(lease, f"GPU {device.index}", found))
+        self._broker.announce(lease.user_id, notices.reported(lease, device.name, found))
 
 
 def _era() -> str:

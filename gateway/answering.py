@@ -148,13 +148,13 @@ class Answering:
 
     async def _request(self, user_id: int, question: Request, say: Say) -> None:
         now = await self._changing(user_id)
-        request = DeviceRequest(question.count, model=question.model)
+        request = DeviceRequest(question.count, model=question.model, profile=question.profile)
         lease = await self._desk.ask(lambda store: store.request(user_id, request, question.length, now))
         await self._tell_grant(user_id, lease, say)
 
     async def _line_up(self, user_id: int, question: Request, say: Say) -> Rest | None:
         now = await self._changing(user_id)
-        request = DeviceRequest(question.count, model=question.model)
+        request = DeviceRequest(question.count, model=question.model, profile=question.profile)
         asked = asyncio.ensure_future(
             self._desk.ask(lambda store: store.line_up(user_id, request, question.length, now))
         )

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
+from gateway.devices import parse_profile
 from gateway.errors import Code, PlatformError
 from gateway.units import parse_duration
 
@@ -41,7 +42,8 @@ class History:
 
 @dataclass(frozen=True)
 class Request:
-    """`count` GPUs, for `length` or as long as I may; `model` is part of their model's name.
+    """`count` GPUs, for `length` or as long as I may; `model` is part of their model's name, and `profile`
+    that of the MIG slices that I mean instead of GPUs.
 
     `wait`: in the queue, when they cannot be granted now.
     """
@@ -50,6 +52,7 @@ class Request:
     length: timedelta | None = None
     model: str | None = None
     wait: bool = False
+    profile: str | None = None
 
 
 @dataclass(frozen=True)
@@ -94,7 +97,7 @@ Usage: gpu COMMAND
 Your GPUs on this machine, from inside your workspace or as `ssh GATEWAY gpu COMMAND`.
 
   gpu status [--json]                     what you hold and wait for, and who has the rest
-  gpu request N [--for 8h] [--wait]       ask for N GPUs
+  gpu request N [--for 8h] [--wait]       ask for N GPUs, or with --mig PROFILE for a slice of one
   gpu extend [LEASE] [--for 2h]           keep them longer
   gpu release [LEASE]                     give them back, or wait no more
   gpu apply                               restart your container now, for GPUs that it does not show yet
@@ -117,13 +120,16 @@ Example:
 """,
     "request": """\
 Usage: gpu request N [--for DURATION] [--model TEXT] [--wait]
+       gpu request --mig PROFILE [--for DURATION] [--model TEXT] [--wait]
 
-Ask for N GPUs at once, for as long as your quota `lease` allows or for DURATION, such as 30m, 8h or 2d.
-With --model only GPUs whose model has TEXT in its name. The exit status is 75 when there are too few now;
+Ask for N GPUs at once, or for one MIG slice of a PROFILE that `gpu status` shows, such as 1g.10gb; for as
+long as your quota `lease` allows or for DURATION, such as 30m, 8h or 2d. With --model only GPUs whose model
+has TEXT in its name. The exit status is 75 when there are too few now;
 with --wait you wait in the queue, and see your place, until they are granted or you press ^C.
 
 Example:
   gpu request 2 --for 8h --wait
+  gpu request --mig 1g.10gb
 """,
     "extend": """\
 Usage: gpu extend [LEASE] [--for DURATION]
@@ -205,7 +211,9 @@ def parse(words: Sequence[str]) -> Question:
         return Apply() if name == "apply" else Later(length)
     _at_most(name, others, 1)
     if name == "request":
-        return Request(_count(others), length, _model(options), "--wait" in options)
+        profile = None if "--mig" not in options else parse_profile(options["--mig"])
+        count = 1 if profile is not None and not others else _count(others)
+        return Request(count, length, _model(options), "--wait" in options, profile)
     lease = _lease(others[0]) if others else None
     return Extend(lease, length) if name == "extend" else Release(lease)
 
@@ -216,7 +224,7 @@ _FLAGS: Mapping[str, frozenset[str]] = {
     "request": frozenset({"--wait"}),
 }
 _VALUES: Mapping[str, frozenset[str]] = {
-    "request": frozenset({"--for", "--model"}),
+    "request": frozenset({"--for", "--model", "--mig"}),
     "extend": frozenset({"--for"}),
     "later": frozenset({"--for"}),
 }

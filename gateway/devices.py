@@ -5,9 +5,16 @@ Owns the values. Must not know NVML, Docker or who holds what, nor which state f
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import TypeVar
+
+from gateway.errors import Code, PlatformError
+
+# As nvidia-smi writes them: 1g.10gb, 2c.3g.20gb, 1g.10gb+me.
+_PROFILE = re.compile(r"([1-7]c\.)?[1-7]g\.[0-9]{1,4}gb([+-][a-z0-9.+-]{1,16})?")
 
 
 class Health(StrEnum):
@@ -64,12 +71,33 @@ class Hardware:
 
 
 @dataclass(frozen=True)
-class Device:
-    """One GPU. `id` is opaque and stable (an NVML UUID here); `index` is for people and may change.
+class Part:
+    """A part of the GPU `parent`, by its id: a MIG slice.
 
-    `memory` is in bytes. `problem` says why it must not be granted, or is None; so does `drained`, with an
-    operator's reason, which may be empty. `health` is what was seen of it, DRAINED never; `remark` says why
-    it is DEGRADED; `unmanaged` has the processes on it that are in no container of ours, in words.
+    `profile` is its kind in NVIDIA's words, such as 1g.10gb, and `place` where on the GPU it lies: the first
+    of its memory slices, and for one of several compute instances there its number too, as 4.1. `uuid` is the
+    driver's name of it, another one each time that it is made, as after every boot.
+    """
+
+    parent: str
+    profile: str
+    place: str
+    uuid: str
+
+    @property
+    def id(self) -> str:
+        """What it is called as a device, however often it is made anew at its place."""
+        return f"{self.parent}/{self.profile}@{self.place}"
+
+
+@dataclass(frozen=True)
+class Device:
+    """One GPU, or with `part` a part of one, which is a device like every other.
+
+    `id` is opaque and stable (an NVML UUID here); `index` is for people and may change, that of a part is its
+    GPU's. `memory` is in bytes. `problem` says why it must not be granted, or is None; so does `drained`,
+    with an operator's reason, which may be empty. `health` is what was seen of it, DRAINED never; `remark`
+    says why it is DEGRADED; `unmanaged` has the processes on it that are in no container of ours, in words.
     """
 
     id: str
@@ -84,6 +112,32 @@ class Device:
     quarantine: Quarantine | None = None
     unmanaged: str | None = None
     hardware: Hardware = Hardware()
+    part: Part | None = None
+
+    @property
+    def label(self) -> str:
+        """Its number for people, as in `GPU 0`; a slice is 0/1g.10gb@3."""
+        return str(self.index) if self.part is None else f"{self.index}/{self.part.profile}@{self.part.place}"
+
+    @property
+    def name(self) -> str:
+        """What people read of it in a sentence."""
+        return f"GPU {self.label}"
+
+    @property
+    def profile(self) -> str | None:
+        """What kind of part it is; None for a whole GPU."""
+        return None if self.part is None else self.part.profile
+
+    @property
+    def handle(self) -> str:
+        """What NVIDIA's driver and tools call it now."""
+        return self.id if self.part is None else self.part.uuid
+
+    @property
+    def divided(self) -> bool:
+        """Whether it is granted in parts alone: with MIG on, no program can use it as a whole."""
+        return self.part is None and self.hardware.mig is True
 
     @property
     def state(self) -> Health:
@@ -98,14 +152,48 @@ class Device:
         return self.problem or self.drained or self.remark
 
 
+def in_order(devices: Iterable[Device]) -> list[Device]:
+    """As people read them: by index, a GPU before its parts."""
+    return sorted(devices, key=lambda device: (device.index, device.part is not None, device.id))
+
+
+def parse_profile(text: str) -> str:
+    """The name of a MIG profile, unchanged. Raises INVALID for what none is called."""
+    if not _PROFILE.fullmatch(text):
+        raise PlatformError(
+            Code.INVALID, f"{text!r} is not the name of a MIG profile; they are called as 1g.10gb is."
+        )
+    return text
+
+
+def inherited(devices: Sequence[Device]) -> list[Device]:
+    """The same devices; what keeps a GPU from being granted keeps its parts as well."""
+    wholes = {device.id: device for device in devices if device.part is None}
+    return [
+        device if device.part is None else _with_parent(device, wholes.get(device.part.parent))
+        for device in devices
+    ]
+
+
+def _with_parent(part: Device, whole: Device | None) -> Device:
+    if whole is None:
+        return part
+    if part.problem is None and whole.problem is not None:
+        part = replace(part, problem=whole.problem, health=whole.health, remark=None)
+    if part.drained is None and whole.drained is not None:
+        part = replace(part, drained=whole.drained)
+    return part
+
+
 @dataclass(frozen=True)
 class DeviceRequest:
     """How many devices are wanted, at least 1, and optionally exactly which ones, or part of their model's
-    name, in whatever case."""
+    name, in whatever case; with `profile` slices of that kind, and not whole GPUs."""
 
     count: int
     ids: tuple[str, ...] = ()
     model: str | None = None
+    profile: str | None = None
 
 
 @dataclass(frozen=True)
@@ -113,7 +201,8 @@ class Reading:
     """What the GPU `id` does at one moment; None is what it does not tell.
 
     `utilization` in per cent, `used` and `free` in bytes of its memory, `temperature` in degrees Celsius,
-    `power` in watts; its node is /dev/nvidia`minor`.
+    `power` in watts; its node is /dev/nvidia`minor`. Of a MIG slice `id` is the driver's name of it and
+    `parent` its GPU's; utilization, temperature and power no slice tells.
     """
 
     id: str
@@ -125,6 +214,7 @@ class Reading:
     free: int | None = None
     temperature: int | None = None
     power: float | None = None
+    parent: str | None = None
 
 
 @dataclass(frozen=True)
@@ -139,7 +229,8 @@ class Process:
 class Occupation:
     """Who uses the GPU `id`: processes that compute on it, and its memory in use in bytes.
 
-    `used` is without what the driver keeps for itself, and without what programs that only draw use.
+    `used` is without what the driver keeps for itself, and without what programs that only draw use. Of a GPU
+    with MIG on there is none, but one of each slice, whose `id` is the driver's name of it.
     """
 
     id: str
@@ -148,5 +239,21 @@ class Occupation:
 
 
 def managed(devices: Sequence[Device], manage: Collection[str] | None) -> list[Device]:
-    """The devices that this platform may grant: those whose ids are listed, or all when there is no list."""
-    return [device for device in devices if manage is None or device.id in manage]
+    """The devices that this platform may grant: those whose ids are listed, with their parts, or all when
+    there is no list."""
+    return [
+        device
+        for device in devices
+        if manage is None
+        or device.id in manage
+        or (device.part is not None and not {device.part.parent, device.part.uuid}.isdisjoint(manage))
+    ]
+
+
+Seen = TypeVar("Seen", Reading, Occupation)
+
+
+def identified(seen: Iterable[Seen], devices: Iterable[Device]) -> list[Seen]:
+    """What was seen of devices by the driver's names of them, by their ids; of what is unknown as it is."""
+    ids = {device.handle: device.id for device in devices}
+    return [replace(each, id=ids.get(each.id, each.id)) for each in seen]

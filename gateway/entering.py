@@ -77,7 +77,7 @@ def greeting(
 
 def _device(inventory: Mapping[str, Device], id_: str) -> str:
     device = inventory.get(id_)
-    return f"GPU {device.index} ({device.model})" if device else id_
+    return f"{device.name} ({device.model})" if device else id_
 
 
 def _moment(moment: datetime) -> str:

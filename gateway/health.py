@@ -16,6 +16,8 @@ IS_LOST = 15
 RESET_REQUIRED = 16
 """NVML_ERROR_RESET_REQUIRED of nvml.h."""
 UNSEEN = "not seen by the driver"
+UNMADE = "the slice is not there; it can be made again where it was (nvidia-smi mig -cgi PROFILE:PLACE -C)"
+"""MIG slices end with every boot, and with every reset of their GPU."""
 BASELINE = 512 << 20
 """Bytes that a GPU which nobody uses may have in use: a driver keeps some hundred for itself."""
 
@@ -142,7 +144,8 @@ def judge(known: Device | None, seen: Device | None, signs: Signs, era: str) -> 
     before = None if known is None else known.quarantine
     if seen is None:
         assert known is not None
-        text = UNSEEN if signs.error is None else error_text(signs.error)
+        unseen = UNSEEN if known.part is None else UNMADE
+        text = unseen if signs.error is None else error_text(signs.error)
         return lost(known, text)
     worst = max(findings(signs), key=lambda found: _SEVERITY.index(found.health), default=None)
     quarantine = before if before is not None and _stands(before, era) else None

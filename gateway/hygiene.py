@@ -11,7 +11,7 @@ from datetime import datetime
 
 from gateway import health
 from gateway.desk import Desk
-from gateway.devices import Occupation
+from gateway.devices import Occupation, identified
 from gateway.errors import PlatformError
 from gateway.journal import note
 from gateway.leases import Lease
@@ -62,7 +62,9 @@ class Hygiene:
             seen = await asyncio.to_thread(self._occupations)
         except PlatformError:
             return {}
-        reasons = {each.id: health.dirty(each) for each in seen if each.id in devices}
+        known = await self._desk.ask(lambda store: store.devices())
+        ours = [each for each in identified(seen, known) if each.id in devices]
+        reasons = {each.id: health.dirty(each) for each in ours}
         return {id_: reason for id_, reason in reasons.items() if reason is not None}
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from gateway import boot, health, procfs
-from gateway.devices import Device, Occupation, managed
+from gateway.devices import Device, Occupation, identified, managed
 from gateway.errors import PlatformError
 from gateway.journal import note
 from gateway.nvml import Look, NvmlProbe
@@ -70,7 +70,7 @@ class Inventory:
 
     def _ask(self) -> tuple[Look, list[Occupation], float]:
         seen = self._probe.look(boot.look().boot)
-        occupations = self._probe.occupations()
+        occupations = identified(self._probe.occupations(), seen.devices)
         return seen, occupations, procfs.boot_time()
 
     async def _held(self) -> set[str]:

@@ -46,15 +46,23 @@ def fails(device: Device) -> bool:
 
 
 def replacement(lost: Device, devices: Iterable[Device], taken: Collection[str]) -> Device | None:
-    """The free device of the same kind, on the same machine, that takes the place of a lost one, if any."""
+    """The free device of the same kind, on the same machine, that takes the place of a lost one, if any.
+
+    `taken` is all that is taken, with what is the same hardware as that.
+    """
     fit = [
         device
         for device in devices
         if device.id not in taken
         and device.state in GRANTABLE
-        and (device.node, device.model, device.memory) == (lost.node, lost.model, lost.memory)
+        and not device.divided
+        and _kind(device) == _kind(lost)
     ]
-    return min(fit, key=lambda device: (rank(device), device.index), default=None)
+    return min(fit, key=lambda device: (rank(device), device.index, device.id), default=None)
+
+
+def _kind(device: Device) -> tuple[object, ...]:
+    return device.node, device.model, device.memory, device.profile
 
 
 def lost_seconds(losses: Sequence[Loss], begin: datetime, end: datetime) -> int:
@@ -67,23 +75,23 @@ def problem(change: Change) -> str | None:
     """What an operator reads of the lease; None when there is nothing to look at."""
     if change.back or change.by is not None:
         return None
-    return f"GPU {change.lost.index} is {change.lost.state.value}: {change.lost.problem}; no other is free"
+    return f"{change.lost.name} is {change.lost.state.value}: {change.lost.problem}; no other is free"
 
 
 def notice(change: Change) -> str:
     """What its holder reads on her terminals."""
-    name = f"GPU {change.lost.index}"
+    name = change.lost.name
     if change.back:
         return f"{name} of your lease {change.lease_id} can be used again; its time counts from now."
     said = f"{name} of your lease {change.lease_id} is {change.lost.state.value}: {change.lost.problem}."
     if change.by is None:
         return f"{said} No other of its kind is free; its time is not counted until it is back."
-    return f"{said} GPU {change.by.index} takes its place."
+    return f"{said} {change.by.name} takes its place."
 
 
 def message(change: Change, now: datetime) -> str:
     """What its holder reads at her next terminal: what failed, what she has now, and what is not counted."""
-    name, since = f"GPU {change.lost.index} of your lease {change.lease_id}", format_instant(change.since)
+    name, since = f"{change.lost.name} of your lease {change.lease_id}", format_instant(change.since)
     spared = f"the {format_duration(now - change.since)} without it are not counted."
     if change.back:
         return f"{name}, which failed at {since}, can be used again: {spared}"
@@ -91,4 +99,4 @@ def message(change: Change, now: datetime) -> str:
     if change.by is None:
         return f"{said} No other of its kind was free; its time is not counted until it is back."
     at_once = now - change.since < timedelta(minutes=1)
-    return f"{said} GPU {change.by.index} takes its place{'.' if at_once else f'; {spared}'}"
+    return f"{said} {change.by.name} takes its place{'.' if at_once else f'; {spared}'}"

@@ -131,10 +131,11 @@ def _gauges(snapshot: Snapshot) -> Iterator[Metric]:
     yield _by("gpu_gateway_sessions", "Open channels, by kind.", "kind", snapshot.sessions)
     yield _by("gpu_gateway_leases", "Leases that hold devices, by state.", "state", snapshot.leases)
     yield _one("gpu_gateway_leases_flagged", "Leases that an operator has to look at.", snapshot.flagged)
-    yield _one("gpu_gateway_gpus", "GPUs that the platform manages and that answer.", len(snapshot.readings))
+    gpus = {reading.parent or reading.id for reading in snapshot.readings}
+    yield _one("gpu_gateway_gpus", "GPUs that the platform manages and that answer.", len(gpus))
     yield _by("gpu_gateway_gpu_states", "GPUs ever seen, by state.", "state", snapshot.health)
-    held = sum(reading.id in snapshot.holders for reading in snapshot.readings)
-    yield _one("gpu_gateway_gpus_held", "Those of them that somebody holds.", held)
+    held = {reading.parent or reading.id for reading in snapshot.readings if reading.id in snapshot.holders}
+    yield _one("gpu_gateway_gpus_held", "Those of them that somebody holds, or a part of.", len(held))
 
 
 def _dcgm(snapshot: Snapshot, hostname: str) -> Iterator[Metric]:

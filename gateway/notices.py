@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from gateway import quotas
-from gateway.devices import Device
+from gateway.devices import Device, in_order
 from gateway.leases import Lease
 from gateway.units import format_duration, format_instant
 
@@ -86,8 +86,8 @@ def news(lease: Lease, names: str, now: datetime) -> News | None:
 
 def names(inventory: Mapping[str, Device], devices: Sequence[str]) -> str:
     """Those of devices by their ids, such as `GPU 0 and GPU 1`; of unknown ones how many they are."""
-    indexes = sorted(inventory[id_].index for id_ in devices if id_ in inventory)
-    return " and ".join(f"GPU {index}" for index in indexes) or quotas.gpus(len(devices))
+    known = in_order(inventory[id_] for id_ in devices if id_ in inventory)
+    return " and ".join(device.name for device in known) or quotas.gpus(len(devices))
 
 
 def warning(lease: Lease, names: str, now: datetime) -> str:

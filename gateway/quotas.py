@@ -6,6 +6,7 @@ request for GPUs fits. Must not know where a value is stored, nor how a limit is
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -266,17 +267,20 @@ def limits(values: Mapping[str, int], machine: Machine) -> Limits:
     return Limits(cores, values["memory"], values["shm"], values["pids"])
 
 
-def check(user: str, values: Mapping[str, int], held: int, wanted: int) -> None:
+def check(user: str, values: Mapping[str, int], held: Fraction | int, wanted: Fraction | int) -> None:
     """Raise QUOTA_EXCEEDED, with the numbers, when `held` and `wanted` GPUs are above the quota `gpus`."""
     most = values["gpus"]
-    if held + wanted > most:
+    enough = math.ceil(held + wanted)
+    if enough > most:
         raise PlatformError(
             Code.QUOTA_EXCEEDED,
             f"{user} may hold {gpus(most)} at once and holds {held}, so {wanted} more cannot be granted",
-            f"release a lease, or raise the quota with: gpuadmin quota set {user} gpus={held + wanted}",
+            f"release a lease, or raise the quota with: gpuadmin quota set {user} gpus={enough}",
         )
 
 
-def gpus(count: int) -> str:
-    """`1 GPU`, `2 GPUs`."""
+def gpus(count: int, profile: str | None = None) -> str:
+    """`1 GPU`, `2 GPUs`; of a MIG profile `1 slice of 1g.10gb`."""
+    if profile is not None:
+        return f"{count} {'slice' if count == 1 else 'slices'} of {profile}"
     return f"{count} GPU" if count == 1 else f"{count} GPUs"

@@ -16,7 +16,7 @@ from dataclasses import replace
 from gateway import boot
 from gateway.cgroups import ControlGroups
 from gateway.connections import Connections
-from gateway.devices import Health, Reading
+from gateway.devices import Health, Reading, identified
 from gateway.errors import PlatformError
 from gateway.historian import Historian
 from gateway.history import EVERY
@@ -105,8 +105,9 @@ class Sampler:
         # The overseer's own look at the GPUs logs what is wrong with them.
         with suppress(PlatformError):
             readings = await asyncio.to_thread(self._probe.readings)
-        manage = self._parts.config.manage
-        ours = tuple(each for each in readings if manage is None or each.id in manage)
+        known, manage = self._parts.broker.inventory, self._parts.config.manage
+        named = identified(readings, known.values())
+        ours = tuple(each for each in named if manage is None or each.id in known or each.id in manage)
         self._seen = replace(self._seen, readings=ours)
         # Read once for both. A driver that hangs then leaves the history without a look, and it tells so.
         if self._turn % TURNS == 0:

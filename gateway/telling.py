@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from gateway import reminders, usage
-from gateway.devices import Device, Health
+from gateway import quotas, reminders, usage
+from gateway.devices import Device, Health, in_order
 from gateway.idleness import Seen
 from gateway.leases import Lease, State
 from gateway.restarts import NOTICE, Restart
@@ -64,7 +64,9 @@ def status_in_words(user: str, records: Sequence[Record]) -> str:
         lines += _waiting(record) if record["kind"] == "request" else []
         lines += [_coming(record)] if record["kind"] == "restart" else []
         lines += [record["text"]] if record["kind"] == "idle" else []
-    lines += ["", f"The machine has {_count(len(gpus))}, {free} free."]
+    slices = sum(record["profile"] is not None for record in gpus)
+    parts = f" and {slices} MIG {'slice' if slices == 1 else 'slices'}" if slices else ""
+    lines += ["", f"The machine has {_count(len(gpus) - slices)}{parts}, {free} free."]
     titles = ("GPU", "MODEL", "MEMORY", "STATE", "HELD BY", "UNTIL", "REASON")
     lines += table(titles, [_machine(record, user) for record in gpus])
     return _text(lines)
@@ -90,7 +92,7 @@ def history_in_words(records: Sequence[Record]) -> str:
     rows = [
         (
             record["id"],
-            record["indexes"],
+            record["labels"],
             record["state"],
             _minute(record["granted_at"]),
             _minute(record["released_at"] or record["expires_at"]),
@@ -167,13 +169,15 @@ def line(text: str) -> str:
 
 
 def _lease(lease: Lease, devices: Sequence[Device], now: datetime) -> dict[str, Any]:
-    indexes = {device.id: device.index for device in devices}
+    held = in_order(device for device in devices if device.id in lease.devices)
     return {
         "kind": "lease",
         "id": lease.id,
         "user": lease.user,
         "devices": list(lease.devices),
-        "indexes": sorted(indexes[id_] for id_ in lease.devices if id_ in indexes),
+        "indexes": [device.index for device in held],
+        "labels": [device.label for device in held],
+        "profile": lease.profile,
         "state": lease.state.value,
         "granted_at": iso(lease.granted_at),
         "expires_at": iso(lease.expires_at),
@@ -192,6 +196,7 @@ def _request(request: Request, standing: Standing) -> dict[str, Any]:
         "asked_at": iso(request.asked_at),
         "length": int(request.length.total_seconds()),
         "model": request.model,
+        "profile": request.profile,
         "place": standing.place,
         "begins_at": None if standing.start is None else iso(standing.start),
         "terms": list(standing.terms),
@@ -200,17 +205,19 @@ def _request(request: Request, standing: Standing) -> dict[str, Any]:
 
 
 def _restart(restart: Restart, devices: Sequence[Device]) -> dict[str, Any]:
+    shown = in_order(device for device in devices if device.id in restart.devices)
     return {
         "kind": "restart",
         "devices": list(restart.devices),
-        "indexes": sorted(device.index for device in devices if device.id in restart.devices),
+        "indexes": [device.index for device in shown],
+        "labels": [device.label for device in shown],
         "due_at": iso(restart.due_at),
         "latest": iso(restart.latest),
     }
 
 
 def _coming(record: Record) -> str:
-    names = " and ".join(f"GPU {index}" for index in record["indexes"]) or "no GPU"
+    names = " and ".join(f"GPU {label}" for label in record["labels"]) or "no GPU"
     return f"Your container restarts at {_minute(record['due_at'])} to show {names}; see: gpu later --help"
 
 
@@ -218,7 +225,8 @@ def _waiting(record: Record) -> list[str]:
     length = format_duration(timedelta(seconds=record["length"]))
     begins = None if record["begins_at"] is None else datetime.fromisoformat(record["begins_at"])
     place = f"number {record['place']} in the queue; {_begins(begins)}"
-    first = f"Request {record['id']}: {_count(record['gpus'])} for {length}, {place}."
+    wanted = quotas.gpus(record["gpus"], record["profile"])
+    first = f"Request {record['id']}: {wanted} for {length}, {place}."
     return [
         first,
         *(f"  {line(term)}" for term in record["terms"]),
@@ -234,6 +242,8 @@ def _begins(start: datetime | None) -> str:
 
 def _gpu(device: Device, lease: Lease | None) -> dict[str, Any]:
     state = "free" if lease is None else "held"
+    if device.divided:
+        state = "divided"
     if device.problem is not None:
         state = "out of order"
     elif lease is None and device.state is Health.DRAINED:
@@ -242,6 +252,8 @@ def _gpu(device: Device, lease: Lease | None) -> dict[str, Any]:
         "kind": "gpu",
         "id": device.id,
         "index": device.index,
+        "label": device.label,
+        "profile": device.profile,
         "model": device.model,
         "memory": device.memory,
         "node": device.node,
@@ -254,18 +266,18 @@ def _gpu(device: Device, lease: Lease | None) -> dict[str, Any]:
 
 def _shown(record: Record) -> Sequence[object]:
     left = format_duration(timedelta(seconds=record["remaining"]))
-    return record["id"], record["indexes"], record["state"], _minute(record["expires_at"]), left
+    return record["id"], record["labels"], record["state"], _minute(record["expires_at"]), left
 
 
 def _machine(record: Record, user: str) -> Sequence[object]:
     holder = "you" if record["user"] == user else record["user"]
     size = format_size(record["memory"])
     until = _minute(record["expires_at"])
-    return record["index"], record["model"], size, record["state"], holder, until, record["reason"]
+    return record["label"], record["model"], size, record["state"], holder, until, record["reason"]
 
 
 def _names(lease: Lease, devices: Sequence[Device]) -> str:
-    known = {device.id: f"GPU {device.index} ({device.model})" for device in devices}
+    known = {device.id: f"{device.name} ({device.model})" for device in devices}
     return printable(", ".join(known.get(id_, id_) for id_ in lease.devices))
 
 

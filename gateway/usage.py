@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from fractions import Fraction
 
 from gateway.errors import Code, PlatformError
 from gateway.leases import Lease
@@ -31,18 +32,18 @@ class Held:
 def gpu_seconds(lease: Lease, since: datetime, now: datetime) -> int:
     """GPU-seconds that a lease held from `since` to `now`, but for those in which its GPUs were lost.
 
-    Never negative, whatever the clock did.
+    A slice counts its sevenths. Never negative, whatever the clock did.
     """
     begin, end = max(lease.granted_at, since), min(lease.released_at or now, now)
     whole = max(0, int((end - begin).total_seconds())) * len(lease.devices)
-    return max(0, whole - lost_seconds(lease.losses, begin, end))
+    return int(max(0, whole - lost_seconds(lease.losses, begin, end)) * weigh(lease.profile))
 
 
 def to_come(lease: Lease, now: datetime) -> int:
     """GPU-seconds that a lease may still hold; none once it is over."""
     if not lease.live:
         return 0
-    return max(0, int((lease.expires_at - now).total_seconds())) * len(lease.devices)
+    return int(max(0, int((lease.expires_at - now).total_seconds())) * lease.gpus)
 
 
 def uses(lease: Lease, now: datetime) -> list[Use]:
@@ -55,7 +56,7 @@ def uses(lease: Lease, now: datetime) -> list[Use]:
     # One that was lost and replaced is not among its devices any more: any place does, each its own.
     for place, spans in enumerate(lost.values()):
         refunds[place % len(refunds)] += spans
-    return [Use(lease.user_id, weigh(None), span, tuple(spans)) for spans in refunds]
+    return [Use(lease.user_id, weigh(lease.profile), span, tuple(spans)) for spans in refunds]
 
 
 def by_user(leases: Iterable[Lease], since: datetime, now: datetime) -> list[Held]:
@@ -74,7 +75,7 @@ def check(
     user: str,
     allowed: Allowance | None,
     leases: Iterable[Lease],
-    count: int,
+    count: Fraction | int,
     length: timedelta,
     now: datetime,
 ) -> None:
@@ -88,7 +89,7 @@ def check(
     mine = list(leases)
     used = sum(gpu_seconds(lease, now - allowed.window, now) for lease in mine)
     promised = sum(to_come(lease, now) for lease in mine)
-    asked = count * int(length.total_seconds())
+    asked = int(count * int(length.total_seconds()))
     if used + promised + asked > allowed.gpu_seconds:
         raise PlatformError(
             Code.QUOTA_EXCEEDED,

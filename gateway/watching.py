@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from gateway.cgroups import Consumption, ControlGroups
+from gateway.devices import identified
 from gateway.errors import PlatformError
 from gateway.gauges import Gauges
 from gateway.leases import Lease
@@ -23,6 +24,7 @@ class Watching:
     """The looks of one gateway. `active` says who did something over a connection since it said so last."""
 
     def __init__(self, parts: Parts, active: Callable[[], set[int]]) -> None:
+        self._broker = parts.broker
         self._probe = NvmlProbe()
         self._gauges = Gauges(parts.broker.running, parts.backend.list, ControlGroups())
         self._active = active
@@ -62,7 +64,8 @@ class Watching:
             return {}
 
     def _ask(self) -> dict[str, GpuSign]:
-        return signs(self._probe.readings(), self._probe.occupations())
+        known = list(self._broker.inventory.values())
+        return signs(identified(self._probe.readings(), known), identified(self._probe.occupations(), known))
 
     async def _rates(self) -> dict[int, tuple[float | None, float | None]]:
         """Cores, and bytes a second, by user; nothing of a container that is seen for the first time."""

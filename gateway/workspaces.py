@@ -34,6 +34,7 @@ class Workspace:
     """Everything that decides what a user's container must be, read in one go.
 
     `rescue`: she gets a clean home, with hers in it as `broken`. `groups` are the names of those she is in.
+    `handles` has the driver's names of devices that have another there than their id, as MIG slices.
     """
 
     user: User
@@ -43,6 +44,7 @@ class Workspace:
     disk: Disk
     rescue: bool = False
     groups: tuple[str, ...] = ()
+    handles: tuple[tuple[str, str], ...] = ()
 
     @property
     def devices(self) -> tuple[str, ...]:
@@ -72,7 +74,8 @@ class ContainerSpec:
     """What a container must be; two equal specs are the same container.
 
     `subnet` is the workspace's own network, `gpus` the device ids, `env` the whole environment that
-    the platform adds to the image's, `groups` the supplementary gids of its processes.
+    the platform adds to the image's, `groups` the supplementary gids of its processes. `handles` has the
+    driver's names of those of `gpus` that have another there than their id.
     """
 
     workspace_id: int
@@ -88,6 +91,13 @@ class ContainerSpec:
     env: tuple[tuple[str, str], ...]
     subnet: str
     command: tuple[str, ...]
+    handles: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def gpu_handles(self) -> tuple[str, ...]:
+        """What the driver calls its devices."""
+        named = dict(self.handles)
+        return tuple(named.get(id_, id_) for id_ in self.gpus)
 
 
 @dataclass(frozen=True)
@@ -127,6 +137,9 @@ def spec_hash(spec: ContainerSpec) -> str:
     Of the limits only `shm` is; a backend changes the others while the container runs.
     """
     fixed = asdict(spec) | {"limits": spec.limits.shm}
+    if not spec.handles:
+        # As before there were any: whose container shows whole GPUs keeps it.
+        del fixed["handles"]
     text = json.dumps([TEMPLATE, fixed], sort_keys=True, ensure_ascii=True)
     return hashlib.sha256(text.encode("ascii")).hexdigest()[:32]
 
@@ -183,6 +196,7 @@ def container_spec(
         env=tuple(sorted(env.items())),
         subnet=subnet,
         command=command,
+        handles=tuple(pair for pair in workspace.handles if pair[0] in workspace.devices),
     )
 
 

@@ -17,7 +17,7 @@ _CDI_KIND = "nvidia.com/gpu="
 
 
 def device_request(engine: EngineFacts, ids: Sequence[str]) -> dict[str, Any] | None:
-    """The DeviceRequest of `POST /containers/create` for these device ids; None for none.
+    """The DeviceRequest of `POST /containers/create` for these devices; None for none.
 
     The ids are NVML's UUIDs of GPUs or MIG slices: indexes move when a card fails. Always explicit ids:
     a count would let the engine choose.

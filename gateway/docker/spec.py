@@ -78,7 +78,7 @@ def _confinement() -> Body:
 
 def _resources(spec: ContainerSpec, engine: EngineFacts, descriptors: int) -> Body:
     """How much of the machine it may use, and which GPUs."""
-    request = device_request(engine, spec.gpus)
+    request = device_request(engine, spec.gpu_handles)
     return {
         "Memory": spec.limits.memory,
         # The same number forbids swap, which would slow every other user down.

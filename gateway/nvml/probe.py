@@ -13,17 +13,20 @@ from typing import Any
 
 import pynvml
 
-from gateway.devices import Device, Occupation, Process, Reading
+from gateway.devices import Device, Occupation, Reading
 from gateway.health import Signs, Told
+from gateway.nvml import use
 from gateway.nvml.hardware import hardware, links, signs
 from gateway.nvml.library import Answers, opened
+from gateway.nvml.slices import divides, slices
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Look:
-    """One look at the machine: the GPUs that answered, by index, and what else was told."""
+    """One look at the machine: the GPUs that answered, by index, each before its MIG slices, and
+    what else was told."""
 
     devices: tuple[Device, ...]
     told: Told
@@ -42,7 +45,7 @@ class NvmlProbe:
         self._silent: dict[int, int] = {}
 
     def devices(self) -> list[Device]:
-        """All GPUs that answer, by index; none where there is no NVIDIA library.
+        """All GPUs that answer and their slices, by index; none where there is no NVIDIA library.
 
         A GPU that answers no question, as one that fell off the bus, is left out and logged once: without
         its UUID nobody can say which one it is. Raises PlatformError(UNAVAILABLE) when NVML itself fails.
@@ -58,7 +61,7 @@ class NvmlProbe:
             if not present:
                 return Look((), Told(era=boot))
             driver = str(pynvml.nvmlSystemGetDriverVersion())
-            handles: dict[str, Any] = {}
+            wholes: dict[str, Any] = {}
             found: dict[str, Device] = {}
             told: dict[str, Signs] = {}
             silent: dict[int, int] = {}
@@ -72,13 +75,16 @@ class NvmlProbe:
                     if self._silent.get(index) != error.value:
                         log.warning("GPU %d does not answer: %s", index, error)
                     continue
-                answers, handles[id_] = Answers(), handle
+                answers, wholes[id_] = Answers(), handle
                 found[id_] = self._device(answers, handle, id_, index, model, driver)
                 told[id_] = signs(answers, handle)
+                for part in slices(handle, found[id_]) if divides(handle) else ():
+                    # What ails a GPU ails all of it.
+                    found[part.id], told[part.id] = part, told[id_]
             self._silent = silent
-            places = {id_: device.hardware.bus_id or "" for id_, device in found.items()}
-            connected = links(handles, places)
-        devices = tuple(_connect(device, connected[id_]) for id_, device in found.items())
+            places = {id_: found[id_].hardware.bus_id or "" for id_ in wholes}
+            connected = links(wholes, places)
+        devices = tuple(_connect(device, connected.get(id_, ())) for id_, device in found.items())
         return Look(devices, Told(told, silent, f"{boot} {driver}"))
 
     def _device(self, answers: Answers, handle: Any, id_: str, index: int, model: str, driver: str) -> Device:
@@ -93,20 +99,21 @@ class NvmlProbe:
         )
 
     def readings(self) -> list[Reading]:
-        """What each GPU that answers does now; fields that it does not support are None.
+        """What each GPU that answers does now, each before its slices; what they do not support is None.
 
         Raises PlatformError(UNAVAILABLE) when NVML itself fails.
         """
         with opened() as present:
-            return [reading for index in _indexes(present) if (reading := _reading(index)) is not None]
+            return [reading for index in _indexes(present) for reading in use.readings(index)]
 
     def occupations(self) -> list[Occupation]:
-        """Who uses each GPU that answers, by pids of this process's namespace, which must be the host's.
+        """Who uses each GPU that answers, or each of its slices, by pids of this process's namespace, which
+        must be the host's.
 
         Raises PlatformError(UNAVAILABLE) when NVML itself fails.
         """
         with opened() as present:
-            return [each for index in _indexes(present) if (each := _occupation(index)) is not None]
+            return [each for index in _indexes(present) for each in use.occupations(index)]
 
     def driver_version(self) -> str | None:
         """NVIDIA's driver, such as 550.54.15; None where there is no NVIDIA library.
@@ -123,58 +130,3 @@ def _connect(device: Device, found: tuple[tuple[str, str], ...]) -> Device:
 
 def _indexes(present: bool) -> Iterator[int]:
     return iter(range(pynvml.nvmlDeviceGetCount() if present else 0))
-
-
-def _reading(index: int) -> Reading | None:
-    answers = Answers()
-    try:
-        handle = pynvml.nvmlDeviceGetHandleByIndex(index)
-        uuid, model = pynvml.nvmlDeviceGetUUID(handle), pynvml.nvmlDeviceGetName(handle)
-        minor = pynvml.nvmlDeviceGetMinorNumber(handle)
-    except pynvml.NVMLError:
-        # `look` logs it.
-        return None
-    rates = answers.ask(pynvml.nvmlDeviceGetUtilizationRates, handle)
-    memory = answers.ask(pynvml.nvmlDeviceGetMemoryInfo, handle)
-    milliwatts = answers.ask(pynvml.nvmlDeviceGetPowerUsage, handle)
-    return Reading(
-        id=uuid,
-        index=index,
-        minor=minor,
-        model=model,
-        utilization=None if rates is None else rates.gpu,
-        used=None if memory is None else memory.used,
-        free=None if memory is None else memory.free,
-        temperature=answers.ask(pynvml.nvmlDeviceGetTemperature, handle, pynvml.NVML_TEMPERATURE_GPU),
-        power=None if milliwatts is None else milliwatts / 1000,
-    )
-
-
-def _occupation(index: int) -> Occupation | None:
-    answers = Answers()
-    try:
-        handle = pynvml.nvmlDeviceGetHandleByIndex(index)
-        uuid = pynvml.nvmlDeviceGetUUID(handle)
-    except pynvml.NVMLError:
-        return None
-    # The second version leaves out what the driver keeps for itself, hundreds of MiB on some models.
-    memory = answers.ask(pynvml.nvmlDeviceGetMemoryInfo, handle, pynvml.nvmlMemory_v2)
-    memory = memory or answers.ask(pynvml.nvmlDeviceGetMemoryInfo, handle)
-    computing = _processes(answers, "Compute", handle)
-    drawn = sum(
-        process.used or 0
-        for process in _processes(answers, "Graphics", handle)
-        if process.pid not in {each.pid for each in computing}
-    )
-    used = None if memory is None else max(0, memory.used - drawn)
-    return Occupation(uuid, used, tuple(computing))
-
-
-def _processes(answers: Answers, kind: str, handle: Any) -> list[Process]:
-    """The processes of a kind; older drivers know only the second version of the question."""
-    for version in ("_v3", "_v2"):
-        ask = getattr(pynvml, f"nvmlDeviceGet{kind}RunningProcesses{version}")
-        found = answers.ask(ask, handle)
-        if found is not None:
-            return [Process(each.pid, each.usedGpuMemory) for each in found]
-    return []

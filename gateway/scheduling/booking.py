@@ -13,7 +13,8 @@ from datetime import datetime, timedelta
 from itertools import chain
 
 from gateway.devices import Device, Health
-from gateway.scheduling.needs import Need, taken, time_of
+from gateway.scheduling.kin import Kin
+from gateway.scheduling.needs import Need, claimed, taken, time_of
 from gateway.scheduling.ordering import TERMS, Term
 from gateway.scheduling.placement import choose
 from gateway.scheduling.preemption import fewest, reclaimable
@@ -23,11 +24,11 @@ from gateway.scheduling.timetable import Opening, Timetable, earliest, later
 from gateway.scheduling.waiting import (
     Entitlement,
     Holding,
-    Profiles,
     Request,
     Reservation,
     held_weight,
     links,
+    profiles_of,
     suits,
 )
 from gateway.units import format_instant
@@ -77,7 +78,6 @@ class Book:
         reservations: Sequence[Reservation],
         allowances: Mapping[int, Entitlement],
         now: datetime,
-        profiles: Profiles,
         policy: Policy,
     ) -> None:
         self._devices = sorted(devices, key=lambda device: (device.node, device.index, device.id))
@@ -86,9 +86,10 @@ class Book:
         self._allowances = allowances
         self._now = now
         self._links = links(devices)
-        self._profiles = profiles
+        self._profiles = profiles_of(devices)
+        self._kin = Kin(devices)
         self._policy = policy
-        self._table = taken(held, reservations, now)
+        self._table = taken(held, reservations, now, self._kin)
         self._purses: dict[int, Purse] = {}
         # Without backfill nothing begins before this.
         self._front = now
@@ -97,7 +98,7 @@ class Book:
 
     def serve(self, request: Request) -> tuple[datetime | None, tuple[str, ...]]:
         """Give the next request in order its time: when it begins, and why not now."""
-        suited = [device for device in self._devices if suits(request, device, self._profiles)]
+        suited = [device for device in self._devices if suits(request, device)]
         missing = unknown(request, suited)
         if missing is not None:
             return None, (missing,)
@@ -129,7 +130,8 @@ class Book:
             reasons += [_told(notice) for notice in self.notices if notice.request_id == request.id]
         chosen = choose(opening.free, request.count, self._links, self._ranks(request))
         span = need.span(opening.begin)
-        self._table = self._table.taking(chosen, of_request(request, span.begin, span.end))
+        claim = of_request(request, span.begin, span.end)
+        self._table = claimed(self._table, chosen, claim, request.user_id, self._kin)
         self._keep_purse(need, opening.begin)
         if not self._policy.backfill:
             self._front = max(self._front, opening.begin)

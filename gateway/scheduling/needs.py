@@ -7,12 +7,14 @@ comes first, quotas or the clock.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from gateway.devices import Device
 from gateway.scheduling.fairness import Span
+from gateway.scheduling.kin import Kin
 from gateway.scheduling.standing import of_holding, of_reservation
-from gateway.scheduling.timetable import Timetable, later
+from gateway.scheduling.timetable import Claim, Timetable, later
 from gateway.scheduling.waiting import Holding, Profiles, Request, Reservation, sound, weight
 
 # How soon a container that should have stopped is expected to have: never at once, or its GPUs were free.
@@ -48,13 +50,19 @@ def time_of(holding: Holding, now: datetime) -> Span:
     return Span(min(holding.since, now), max(holding.until, now + _SOON))
 
 
-def taken(held: Sequence[Holding], reservations: Sequence[Reservation], now: datetime) -> Timetable:
+def taken(held: Sequence[Holding], reservations: Sequence[Reservation], now: datetime, kin: Kin) -> Timetable:
     """What leases and reservations take at `now` and after."""
     table = Timetable({})
     for holding in held:
         span = time_of(holding, now)
         claim = of_holding(holding, span.begin, span.end, late=holding.until <= now)
-        table = table.taking(holding.devices, claim)
+        table = claimed(table, holding.devices, claim, holding.user_id, kin)
     for reservation in reservations:
-        table = table.taking(reservation.devices, of_reservation(reservation))
+        table = table.taking(kin.taken(reservation.devices), of_reservation(reservation))
     return table
+
+
+def claimed(table: Timetable, ids: Sequence[str], claim: Claim, user_id: int, kin: Kin) -> Timetable:
+    """The timetable once this user has the devices `ids` for the time of `claim`."""
+    alone = replace(claim, who=f"{claim.who} a MIG slice, and nobody has two: not", only=user_id)
+    return table.taking(kin.taken(ids), claim).taking(kin.excluded(ids), alone)

@@ -16,7 +16,7 @@ from gateway.scheduling.booking import LAB, Book, Grant, Notice, Policy
 from gateway.scheduling.ordering import Queue, lines, order
 from gateway.scheduling.standing import Standing
 from gateway.scheduling.timetable import FOREVER
-from gateway.scheduling.waiting import WHOLE, Entitlement, Holding, Profiles, Request, Reservation
+from gateway.scheduling.waiting import Entitlement, Holding, Request, Reservation
 
 
 @dataclass(frozen=True)
@@ -37,18 +37,17 @@ def plan(
     allowances: Mapping[int, Entitlement],
     now: datetime,
     *,
-    profiles: Profiles = WHOLE,
     policy: Policy = LAB,
 ) -> Plan:
     """Decide what is granted at `now` and when the rest may begin.
 
     `held` are all leases that have devices, those that should be over included; `usage` the decayed
     GPU-seconds by user id (fairness.py); `allowances` everybody's quota by user id: who has none may
-    hold nothing. `profiles` says which devices are MIG slices.
+    hold nothing.
 
     The same input gives the same plan, in whatever order it is listed.
     """
-    book = Book(devices, held, reservations, allowances, now, profiles, policy)
+    book = Book(devices, held, reservations, allowances, now, policy)
     queue = Queue(waiting, usage, _reserved(waiting, held, reservations, now), now)
     standings = []
     for place, request in enumerate(order(queue, policy.terms), 1):

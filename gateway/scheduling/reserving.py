@@ -12,11 +12,12 @@ from datetime import datetime
 from gateway.devices import Device
 from gateway.errors import Code, PlatformError
 from gateway.scheduling.booking import LAB
+from gateway.scheduling.kin import Kin
 from gateway.scheduling.needs import taken
 from gateway.scheduling.placement import choose
 from gateway.scheduling.standing import shortage
 from gateway.scheduling.timetable import later
-from gateway.scheduling.waiting import WHOLE, Holding, Request, Reservation, links, sound, suits
+from gateway.scheduling.waiting import Holding, Request, Reservation, links, sound, suits
 from gateway.units import format_instant
 
 # Nobody's id: her own earlier reservations keep GPUs from her as well.
@@ -37,10 +38,10 @@ def reserve(
     begins in time. Raises NO_CAPACITY, naming what keeps them.
     """
     suited = sorted(
-        (device for device in devices if suits(wanted, device, WHOLE)),
-        key=lambda device: (device.node, device.index),
+        (device for device in devices if suits(wanted, device)),
+        key=lambda device: (device.node, device.index, device.id),
     )
-    table = taken(held, reservations, now)
+    table = taken(held, reservations, now, Kin(devices))
     since, end = begin - LAB.grace, later(begin, wanted.length + LAB.grace)
     anybodys = replace(wanted, user_id=_NOBODY)
     best: tuple[str, ...] = ()

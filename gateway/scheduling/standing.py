@@ -101,10 +101,10 @@ def _by_machine(devices: Sequence[Device]) -> list[int]:
 
 
 def _names(devices: Sequence[Device]) -> str:
-    return " and ".join(f"GPU {device.index}" for device in devices)
+    return " and ".join(device.name for device in devices)
 
 
 def _broken(device: Device) -> str:
     if device.problem is not None:
-        return f"GPU {device.index} is out of order ({device.problem})"
-    return f"GPU {device.index} is drained{f' ({device.drained})' if device.drained else ''}"
+        return f"{device.name} is out of order ({device.problem})"
+    return f"{device.name} is drained{f' ({device.drained})' if device.drained else ''}"

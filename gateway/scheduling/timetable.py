@@ -18,7 +18,8 @@ class Claim:
     """A device is taken from `begin` up to and without `end`.
 
     `who` and `when` say so around the device's name ("bob holds" GPU 3 "until 2026-11-23 15:00 UTC"). To the
-    user `owner` it is no obstacle. `lease` is the lease that it comes from, if it does.
+    user `owner` it is no obstacle, and with `only` it is one to that user alone. `lease` is the lease that it
+    comes from, if it does.
     """
 
     begin: datetime
@@ -27,19 +28,27 @@ class Claim:
     when: str = ""
     owner: int | None = None
     lease: int | None = None
+    only: int | None = None
+
+    def keeps(self, user_id: int) -> bool:
+        """Whether it keeps the device from this user."""
+        return self.owner != user_id and self.only in (None, user_id)
 
 
 @dataclass(frozen=True)
 class Timetable:
-    """The claims on each device, by its id, in the order of their begins; with none it is free for ever."""
+    """The claims on each device, by its id, in the order of their begins; with none it is free for ever.
+
+    Those of a GPU and its parts overlap: of equal begins the order is of the words, in whatever order they
+    were taken.
+    """
 
     claims: Mapping[str, tuple[Claim, ...]]
 
     def taking(self, devices: Iterable[str], claim: Claim) -> Timetable:
         """This timetable with one more claim on each of `devices`."""
         changed = {
-            device: tuple(sorted((*self.claims.get(device, ()), claim), key=lambda each: each.begin))
-            for device in devices
+            device: tuple(sorted((*self.claims.get(device, ()), claim), key=_order)) for device in devices
         }
         return Timetable({**self.claims, **changed})
 
@@ -59,7 +68,7 @@ class Timetable:
         return (
             claim
             for claim in self.claims.get(device, ())
-            if claim.begin < end and begin < claim.end and claim.owner != user_id
+            if claim.begin < end and begin < claim.end and claim.keeps(user_id)
         )
 
     def free(self, devices: Sequence[str], begin: datetime, end: datetime, user_id: int) -> list[str]:
@@ -74,13 +83,17 @@ class Timetable:
         for claim in self.claims.get(device, ()):
             if claim.begin >= end:
                 break
-            if begin < claim.end and claim.owner != user_id:
+            if begin < claim.end and claim.keeps(user_id):
                 begin, end = claim.end, later(claim.end, length)
         return begin
 
     def ends(self, devices: Iterable[str], after: datetime) -> set[datetime]:
         """The moments after `after` at which one of `devices` becomes free."""
         return {claim.end for device in devices for claim in self.claims.get(device, ()) if claim.end > after}
+
+
+def _order(claim: Claim) -> tuple[object, ...]:
+    return claim.begin, claim.end, claim.who, claim.when
 
 
 def later(at: datetime, length: timedelta) -> datetime:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from fractions import Fraction
 
-from gateway.devices import Device, Health
+from gateway.devices import Device, DeviceRequest, Health
 from gateway.quotas import Allowance
 from gateway.scheduling.fairness import weigh
 from gateway.scheduling.placement import Link, level
@@ -81,8 +81,11 @@ class Entitlement:
 
 Profiles = Mapping[str, str]
 """Which devices are MIG slices, and of which profile, by their ids."""
-WHOLE: Profiles = {}
-"""No device is a slice."""
+
+
+def profiles_of(devices: Iterable[Device]) -> Profiles:
+    """Those of these devices that are slices."""
+    return {device.id: device.profile for device in devices if device.profile is not None}
 
 
 def links(devices: Iterable[Device]) -> dict[frozenset[str], Link]:
@@ -94,12 +97,13 @@ def links(devices: Iterable[Device]) -> dict[frozenset[str], Link]:
     }
 
 
-def suits(request: Request, device: Device, profiles: Profiles) -> bool:
+def suits(request: Request | DeviceRequest, device: Device) -> bool:
     """Whether a device is one of those that are asked for, whatever its state."""
     return (
-        (not request.ids or device.id in request.ids)
+        not device.divided
+        and (not request.ids or device.id in request.ids)
         and (request.model or "").lower() in device.model.lower()
-        and profiles.get(device.id) == request.profile
+        and device.profile == request.profile
     )
 
 

@@ -12,7 +12,7 @@ from dataclasses import asdict, replace
 from datetime import datetime
 
 from gateway import health
-from gateway.devices import Cause, Device, Hardware, Health, Quarantine
+from gateway.devices import Cause, Device, Hardware, Health, Part, Quarantine, inherited
 from gateway.errors import Code, PlatformError
 from gateway.health import Signs, Told
 from gateway.sqlite.database import Row
@@ -22,14 +22,25 @@ _ACTOR = "gateway"
 _XID = "gpu xid"
 _SHOWN = "its last holder's container may still show it"
 _NOTHING = Told()
+_NO_PART = dict.fromkeys(("parent", "profile", "place", "uuid"))
 
 
 class Devices(Base):
     """The inventory's part of the store."""
 
     def devices(self) -> list[Device]:
-        """Every device ever seen, by node and index; one that is missing now is lost."""
-        return [_device(row) for row in self._db.rows("select * from device order by node, number, id")]
+        """Every device ever seen, by node and index, GPUs before their parts; what is missing now is lost.
+
+        What keeps a GPU from being granted keeps its parts.
+        """
+        return inherited(self._recorded())
+
+    def _recorded(self) -> list[Device]:
+        """The same, each as it is by itself."""
+        return [
+            _device(row)
+            for row in self._db.rows("select * from device order by node, number, parent is not null, id")
+        ]
 
     def sync_devices(self, devices: Sequence[Device], now: datetime, told: Told = _NOTHING) -> list[Device]:
         """Make the inventory what the probe saw; devices that went missing stay known, and are lost.
@@ -38,7 +49,7 @@ class Devices(Base):
         """
         changed = []
         with self._db.write():
-            known = {device.id: device for device in self.devices()}
+            known = {device.id: device for device in self._recorded()}
             seen = {device.id: device for device in devices}
             taken, left = self._held_ids(), {row["device_id"] for row in self._leftovers()}
             for id_ in [*seen, *(id_ for id_ in known if id_ not in seen)]:
@@ -64,7 +75,7 @@ class Devices(Base):
         """No device of this machine answers: all are lost, for `reason`. Those whose state changed by it."""
         changed = []
         with self._db.write():
-            for device in self.devices():
+            for device in self._recorded():
                 lost = health.lost(device, reason)
                 if lost != device:
                     self._put(lost, device, now)
@@ -167,6 +178,7 @@ class Devices(Base):
                 "quarantine": None if device.quarantine is None else json.dumps(asdict(device.quarantine)),
                 "unmanaged": device.unmanaged,
                 "hardware": json.dumps(asdict(device.hardware)),
+                **(_NO_PART if device.part is None else asdict(device.part)),
             },
             pk="id",
         )
@@ -190,6 +202,7 @@ def _device(row: Row) -> Device:
         quarantine=None if row["quarantine"] is None else _quarantine(json.loads(row["quarantine"])),
         unmanaged=row["unmanaged"],
         hardware=_hardware(json.loads(row["hardware"])),
+        part=None if row["parent"] is None else Part(**{name: row[name] for name in _NO_PART}),
     )
 
 

@@ -13,7 +13,7 @@ from gateway import quotas
 from gateway.errors import Code, PlatformError
 from gateway.idleness import EXTENSIONS, Idle, Seen, Step, Stretch, Terms, held_off
 from gateway.idlers import Patience, Place
-from gateway.scheduling.waiting import WHOLE, suits
+from gateway.scheduling.waiting import suits
 from gateway.sqlite.database import Value
 from gateway.sqlite.holders import Holders
 from gateway.sqlite.rows import Facts, instant, stamp
@@ -46,7 +46,7 @@ class Idlers(Holders):
                 for lease in self.held_leases()
                 for request in requests
                 if request.user_id != lease.user_id
-                and any(suits(request, devices[id_], WHOLE) for id_ in lease.devices)
+                and any(suits(request, devices[id_]) for id_ in lease.devices)
             }
 
     def idle(self) -> Mapping[int, Idle]:

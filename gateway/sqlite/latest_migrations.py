@@ -54,3 +54,29 @@ def m027_idleness(db: Database) -> None:
         ) strict"""
     )
     db.execute("create index stretch_of_user on stretch(user_id, gpus, at)")
+
+
+_TOGETHER = """
+    create trigger {name} before {event} on lease_device
+    when new.released_at is null and exists (
+        select 1 from lease_device as other
+        join device as theirs on theirs.id = other.device_id
+        join device as ours on ours.id = new.device_id
+        where other.released_at is null and (theirs.parent = ours.id or ours.parent = theirs.id)
+    )
+    begin select raise(abort, 'a GPU is held as a whole or in parts'); end"""
+
+
+@migrations()
+def m028_parts(db: Database) -> None:
+    """Devices that are a part of another: of which, of what kind, where on it, and the driver's name of it.
+
+    `profile` of a request is the kind of part that is wanted. Nothing is held as a whole and in parts.
+    """
+    db.execute("alter table device add column parent text")
+    db.execute("alter table device add column profile text")
+    db.execute("alter table device add column place text")
+    db.execute("alter table device add column uuid text")
+    db.execute("alter table lease add column profile text")
+    db.execute(_TOGETHER.format(name="whole_or_parts_taken", event="insert"))
+    db.execute(_TOGETHER.format(name="whole_or_parts_moved", event="update of device_id"))

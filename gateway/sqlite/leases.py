@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from fractions import Fraction
 
 from gateway import quotas, usage
 from gateway.errors import Code, PlatformError
@@ -63,7 +64,7 @@ class Leases(Users, Quotas, Devices, WantedRows):
                 raise PlatformError(
                     Code.CONFLICT, f"Lease {lease_id} would end in more than ten years; extend it by less."
                 )
-            self._check_hours(user, len(lease.devices), time, now)
+            self._check_hours(user, lease.gpus, time, now)
             expires_at = stamp(lease.expires_at + time)
             self._db.change("update lease set expires_at = ? where id = ?", expires_at, lease_id)
             self._change(lease_id, Change.EXTEND, "Its end was moved.", actor, now)
@@ -72,7 +73,7 @@ class Leases(Users, Quotas, Devices, WantedRows):
             self._event(now, actor, "extend", user.name, before, after)
             return self.lease(lease_id), lease.expires_at
 
-    def _check_hours(self, user: User, count: int, length: timedelta, now: datetime) -> None:
+    def _check_hours(self, user: User, count: Fraction, length: timedelta, now: datetime) -> None:
         """Raise QUOTA_EXCEEDED when `count` GPUs for `length` more are above the quota `gpu_hours`."""
         allowed = quotas.allowance(self._effective(user.id)["gpu_hours"])
         if allowed is not None:
@@ -253,4 +254,5 @@ def _lease_of(row: Row) -> Lease:
         told_at=maybe_instant(row["told_at"]),
         preemptible=bool(row["preemptible"]),
         noticed_at=maybe_instant(row["noticed_at"]),
+        profile=row["profile"],
     )

@@ -11,6 +11,7 @@ from gateway import losses
 from gateway.devices import Device
 from gateway.leases import Lease
 from gateway.losses import Change
+from gateway.scheduling.kin import Kin
 from gateway.sqlite.farewells import Farewells
 from gateway.sqlite.leases import Leases
 from gateway.sqlite.rows import stamp
@@ -31,7 +32,7 @@ class Losses(Leases, Farewells):
         with self._db.write():
             devices = {device.id: device for device in self.devices()}
             held = self.held_leases()
-            taken = {device for lease in held for device in lease.devices}
+            taken = Kin(devices.values()).taken(device for lease in held for device in lease.devices)
             for lease in (each for each in held if each.live):
                 found = [self._attend(lease, devices[id_], devices, taken, now) for id_ in lease.devices]
                 self._explain(lease, [change for change, _ in found if change is not None], now)
@@ -57,7 +58,7 @@ class Losses(Leases, Farewells):
             self._db.insert("loss", {"lease_id": lease.id, "device_id": device.id, "lost_at": stamp(now)})
         other = losses.replacement(device, devices.values(), taken)
         if other is not None:
-            taken.add(other.id)
+            taken |= Kin(devices.values()).taken([other.id])
             self._swap(lease, device, other, now)
         return Change(lease.id, lease.user_id, device, since, other), other is not None or not lost
 

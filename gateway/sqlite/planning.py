@@ -73,6 +73,7 @@ class Planning(Reservations):
                 priority=self._effective(row["user_id"])["priority"],
                 ids=tuple(json.loads(row["ids"])),
                 model=row["model"],
+                profile=row["profile"],
                 preemptible=bool(row["preemptible"]),
             )
             for row in self._db.rows(_WAITING)

@@ -9,11 +9,14 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from fractions import Fraction
 
 from gateway import quotas, usage
 from gateway.devices import DeviceRequest
 from gateway.errors import Code, PlatformError
-from gateway.leases import Change, Lease, State, choose
+from gateway.leases import Change, Lease, State
+from gateway.scheduling.choosing import choose, complete
+from gateway.scheduling.fairness import weigh
 from gateway.scheduling.queueing import Plan
 from gateway.scheduling.standing import Standing
 from gateway.scheduling.waiting import Request
@@ -38,10 +41,12 @@ class Queue(Planning):
         with self._db.write():
             user, values = self._entitled(name)
             mine = [lease for lease in self.held_leases() if lease.user_id == user.id]
-            held = sum(len(lease.devices) for lease in mine if not lease.preemptible)
-            quotas.check(name, values, held, request.count)
+            held = sum((lease.gpus for lease in mine if not lease.preemptible), Fraction(0))
+            request = complete(self.devices(), request)
+            wanted = request.count * weigh(request.profile)
+            quotas.check(name, values, held, wanted)
             time = self._length(values, length)
-            self._check_hours(user, request.count, time, now)
+            self._check_hours(user, wanted, time, now)
             choose(self.devices(), self.held_leases(), request)
             outcome = self._ask(user, request, time, actor, now, preemptible=False)
             if isinstance(outcome, Lease):
@@ -70,10 +75,12 @@ class Queue(Planning):
         with self._db.write():
             user, values = self._entitled(name)
             time = self._length(values, length)
+            request = complete(self.devices(), request)
+            wanted = request.count * weigh(request.profile)
             if not preemptible:
-                quotas.check(name, values, 0, request.count)
+                quotas.check(name, values, 0, wanted)
                 allowed = quotas.allowance(values["gpu_hours"])
-                usage.check(name, allowed, [], request.count, time, now)
+                usage.check(name, allowed, [], wanted, time, now)
             self._check_possible(request)
             return self._ask(user, request, time, actor, now, preemptible=preemptible)
 
@@ -136,6 +143,7 @@ class Queue(Planning):
                 "length": int(length.total_seconds()),
                 "ids": json.dumps(request.ids),
                 "model": request.model,
+                "profile": request.profile,
                 "preemptible": int(preemptible),
                 "asked_at": stamp(now),
             },

@@ -13,10 +13,12 @@ from datetime import datetime, timedelta
 from gateway import quotas
 from gateway.devices import DeviceRequest
 from gateway.errors import Code, PlatformError
-from gateway.leases import Lease, State, choose
+from gateway.leases import Lease, State
 from gateway.scheduling.booking import LAB
+from gateway.scheduling.choosing import choose, complete
+from gateway.scheduling.fairness import weigh
 from gateway.scheduling.reserving import reserve
-from gateway.scheduling.waiting import Holding, Request, Reservation
+from gateway.scheduling.waiting import Holding, Request, Reservation, profiles_of
 from gateway.sqlite.leases import Leases
 from gateway.sqlite.rows import Facts, instant, stamp
 from gateway.units import LONGEST, format_instant
@@ -50,11 +52,20 @@ class Reservations(Leases):
                     Code.CONFLICT,
                     f"A reservation cannot begin at {format_instant(begin)}; name a time from now on",
                 )
-            quotas.check(name, self._effective(user.id), 0, request.count)
-            self._check_possible(request)
             devices = self.devices()
+            request = complete(devices, request)
+            quotas.check(name, self._effective(user.id), 0, request.count * weigh(request.profile))
+            self._check_possible(request)
             wanted = Request(
-                0, user.id, name, request.count, length, now, ids=request.ids, model=request.model
+                0,
+                user.id,
+                name,
+                request.count,
+                length,
+                now,
+                ids=request.ids,
+                model=request.model,
+                profile=request.profile,
             )
             held = [holding_of(lease) for lease in self.held_leases()]
             kept = reserve(wanted, devices, held, self.reservations(now), begin, now)
@@ -125,6 +136,7 @@ class Reservations(Leases):
 
     def _queue_reservations(self, now: datetime) -> None:
         """Put a request into the queue for each that has begun: its GPUs are free for that one alone."""
+        profiles = profiles_of(self.devices())
         for number, each in self._begun(now):
             request = self._db.insert(
                 "lease",
@@ -133,6 +145,7 @@ class Reservations(Leases):
                     "state": State.QUEUED.value,
                     "count": len(each.devices),
                     "length": max(1, int((each.end - now).total_seconds())),
+                    "profile": profiles.get(each.devices[0]),
                     "asked_at": stamp(now),
                 },
             )

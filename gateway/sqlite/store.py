@@ -5,11 +5,13 @@ Owns what spans nouns and how a store is opened. It meets `ports.BrokerStore`; g
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
 from gateway import quotas
 from gateway.errors import Code, PlatformError
+from gateway.leases import Lease
 from gateway.quotas import Machine
 from gateway.sqlite.clock import ClockRow
 from gateway.sqlite.database import Database
@@ -67,7 +69,16 @@ class Store(Losses, Restarts, Idlers, Disks, ClockRow, TrustRows, Farewells, His
                 disk=self.disk(user_id),
                 rescue=self.rescued(user_id),
                 groups=self._group_names(user_id),
+                handles=self._handles(mine),
             )
+
+    def _handles(self, leases: Sequence[Lease]) -> tuple[tuple[str, str], ...]:
+        held = {id_ for lease in leases for id_ in lease.devices}
+        return tuple(
+            (device.id, device.handle)
+            for device in self.devices()
+            if device.id in held and device.handle != device.id
+        )
 
     def limits(self, user_id: int) -> Limits:
         """What a container of this user may use."""

@@ -39,15 +39,20 @@ class Run:
     stop: datetime
     noticed: bool = False
 
+    @property
+    def gpus(self) -> Fraction:
+        """What it counts: slices their sevenths."""
+        return len(self.devices) * fairness.weigh(self.request.profile)
+
     def use(self, now: datetime) -> Use:
         """What it held until `now`."""
         span = Span(self.begin, min(self.stop, now))
-        return Use(self.request.user_id, Fraction(len(self.devices)), span)
+        return Use(self.request.user_id, self.gpus, span)
 
     def seconds(self, since: datetime, until: datetime) -> float:
         """GPU-seconds that it held between two moments."""
         span = min(self.stop, until) - max(self.begin, since)
-        return max(0.0, span.total_seconds()) * len(self.devices)
+        return max(0.0, span.total_seconds()) * float(self.gpus)
 
 
 class Lab:
@@ -158,7 +163,7 @@ class Lab:
         ]
         held = sum(run.seconds(since, self.now) for run in mine)
         to_come = sum(
-            max(0.0, (run.end - self.now).total_seconds()) * len(run.devices)
+            max(0.0, (run.end - self.now).total_seconds()) * float(run.gpus)
             for run in mine
             if run.request.id in self.running
         )

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-from gateway.devices import Device
+from gateway.devices import Device, Hardware, Part
 from gateway.scheduling.booking import Policy
 from gateway.scheduling.queueing import Plan, plan
-from gateway.scheduling.waiting import WHOLE, Entitlement, Holding, Profiles, Request, Reservation
+from gateway.scheduling.waiting import Entitlement, Holding, Request, Reservation
 from tests.support.stores import NOW
 
 HOUR = timedelta(hours=1)
@@ -26,6 +27,14 @@ def gpus(count: int, node: str = "local", **fields: Any) -> list[Device]:
     return [
         Device(f"{node[0]}{index}", index, "NVIDIA H100", 80 << 30, node, **fields) for index in range(count)
     ]
+
+
+def sliced(index: int, *profiles: str, node: str = "local") -> list[Device]:
+    """A GPU with MIG on, and its slices at 0, 4, 8 and so on."""
+    id_ = f"{node[0]}{index}"
+    whole = Device(id_, index, "NVIDIA H100", 80 << 30, node, hardware=Hardware(mig=True))
+    parts = [Part(id_, profile, str(4 * place), f"MIG-{place}") for place, profile in enumerate(profiles)]
+    return [whole, *(replace(whole, id=part.id, memory=10 << 30, part=part) for part in parts)]
 
 
 def asks(
@@ -98,13 +107,12 @@ def planned(
     *,
     usage: Mapping[str, float] | None = None,
     allowances: Mapping[int, Entitlement] | None = None,
-    profiles: Profiles = WHOLE,
     policy: Policy = SHARP,
 ) -> Plan:
     """The plan at NOW; `usage` in GPU-hours by name."""
     used = {user_id(name): hours * 3600 for name, hours in (usage or {}).items()}
     quotas = everybody() if allowances is None else allowances
-    return plan(waiting, devices, held, reservations, used, quotas, NOW, profiles=profiles, policy=policy)
+    return plan(waiting, devices, held, reservations, used, quotas, NOW, policy=policy)
 
 
 def granted(made: Plan) -> dict[int, tuple[str, ...]]:

@@ -9,10 +9,11 @@ import base64
 import hashlib
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from gateway.devices import Device
+from gateway.devices import Device, Hardware, Part
 from gateway.keys import PublicKey
 from gateway.quotas import Machine
 from gateway.sqlite.store import Store
@@ -30,6 +31,15 @@ def open_store(state: Path, *, check: bool = False) -> Store:
 def gpu(index: int, problem: str | None = None) -> Device:
     """The GPU with this index; its id sorts the other way round, so that order by id shows."""
     return Device(f"GPU-{99 - index}", index, "NVIDIA H200", 141 << 30, problem=problem)
+
+
+def slices(index: int, *profiles: str, uuids: str = "MIG-{}") -> list[Device]:
+    """The GPU with this index with MIG on, and its slices at 0, 4, 8 and so on, whose UUIDs are `uuids`."""
+    whole = replace(gpu(index), hardware=Hardware(mig=True))
+    parts = [
+        Part(whole.id, profile, str(4 * place), uuids.format(place)) for place, profile in enumerate(profiles)
+    ]
+    return [whole, *(replace(whole, id=part.id, memory=18 << 30, part=part) for part in parts)]
 
 
 def key_line(seed: str, comment: str = "") -> str:

@@ -8,6 +8,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import takewhile
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import pytest
 
 from admin.main import cli
 from tests.support.command_lines import parse
+from tests.support.nvidia import state as nvidia
 from tests.support.stores import key_line
 
 ROOT = Path(__file__).parent.parent.parent
@@ -103,6 +105,42 @@ def test_a_first_command_makes_the_state_directory(tmp_path: Path) -> None:
     assert json.loads(listed.stdout)[0]["name"] == "alice"
 
 
+def test_slices_are_listed_below_their_gpu_and_granted_by_their_profile(
+    tmp_path: Path, stand_ins: Path
+) -> None:
+    state, first = tmp_path / "state", replace(nvidia.gpus(1)[0], mig=1)
+    made = (nvidia.Slice("MIG-a", gi=7), nvidia.Slice("MIG-b", gi=8, start=4, used=3 << 30))
+    nvidia.write(tmp_path / "gpus", [replace(first, slices=made)])
+    env = {"LD_LIBRARY_PATH": str(stand_ins), "NVML_STAND_IN_STATE": str(tmp_path / "gpus")}
+    gpuadmin(state, "user", "add", "alice", "--key", "-", input=key_line("a"))
+    ids = [first.uuid, f"{first.uuid}/1g.10gb@0", f"{first.uuid}/1g.10gb@4"]
+    shown = gpuadmin(state, "gpu", "list", env=env).stdout.splitlines()
+    assert [line.split()[:2] for line in shown[1:]] == [
+        ["0", ids[0]],
+        ["0/1g.10gb@0", ids[1]],
+        ["0/1g.10gb@4", ids[2]],
+    ]
+    assert ["divided" in line for line in shown[1:]] == [True, False, False]
+    assert (
+        gpuadmin(state, "allocate", "alice", "--gpus", "1", env=env).stderr.count(
+            "0 that are not divided into MIG slices"
+        )
+        == 1
+    )
+    assert gpuadmin(state, "allocate", "alice", "--mig", "1g", env=env).returncode == 2
+    assert gpuadmin(state, "allocate", "alice", "--mig", "2g.20gb", env=env).returncode == 1
+    two = gpuadmin(state, "allocate", "alice", "--mig", "1g.10gb", "--gpus", "2", env=env)
+    assert (two.returncode, two.stderr.count("\n")) == (2, 1)
+    granted = gpuadmin(state, "allocate", "alice", "--mig", "1g.10gb", "--device", ids[2], env=env)
+    assert "alice holds 1 slice of 1g.10gb" in granted.stdout
+    (lease,) = json.loads(gpuadmin(state, "leases", "--json").stdout)
+    assert (lease["devices"], lease["labels"], lease["profile"]) == ([ids[2]], ["0/1g.10gb@4"], "1g.10gb")
+    (slice_,) = json.loads(gpuadmin(state, "gpu", "show", ids[2], "--json", env=env).stdout)
+    assert (slice_["parent"], slice_["uuid"], slice_["memory"]) == (first.uuid, "MIG-b", 10 << 30)
+    # Its own memory, and no utilization: NVIDIA's driver tells none of a slice.
+    assert (slice_["used"], slice_["utilization"], slice_["user"]) == (3 << 30, None, "alice")
+
+
 def test_gpus_are_found_by_the_driver_when_no_gateway_runs(tmp_path: Path, stand_ins: Path) -> None:
     state = tmp_path / "state"
     listed = gpuadmin(state, "gpu", "list", "--json", env={"LD_LIBRARY_PATH": str(stand_ins)})
@@ -114,6 +152,11 @@ def test_gpus_are_found_by_the_driver_when_no_gateway_runs(tmp_path: Path, stand
     assert gpus[0].keys() == {
         "id",
         "index",
+        "label",
+        "parent",
+        "profile",
+        "divided",
+        "idle",
         "model",
         "memory",
         "node",

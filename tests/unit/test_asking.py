@@ -109,9 +109,11 @@ def test_words_are_a_question(words: str, question: object) -> None:
 def test_help_has_an_example_that_is_understood(words: str) -> None:
     help_ = parse(words.split())
     assert isinstance(help_, Help)
-    example = help_.text.partition("Example:\n")[2].split()
-    assert example[0] == "gpu"
-    assert not isinstance(parse(example[1:]), Help)
+    examples = help_.text.partition("Example:\n")[2].splitlines()
+    assert examples
+    for example in examples:
+        assert example.split()[0] == "gpu"
+        assert not isinstance(parse(example.split()[1:]), Help)
 
 
 def test_the_overview_names_every_command() -> None:

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from gateway.devices import Device, DeviceRequest, managed
 from gateway.errors import Code, PlatformError
-from gateway.leases import HOLDING, Change, Lease, State, after, choose
+from gateway.leases import HOLDING, Change, Lease, State, after
+from gateway.scheduling.choosing import choose
 from tests.support.stores import NOW, gpu
 
 

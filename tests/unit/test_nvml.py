@@ -26,8 +26,10 @@ def answer():
         devices = [dataclasses.asdict(device) for device in look.devices]
         told = dataclasses.asdict(look.told)
         occupations = [dataclasses.asdict(each) for each in NvmlProbe().occupations()]
+        readings = [dataclasses.asdict(each) for each in NvmlProbe().readings()]
         driver = NvmlProbe().driver_version()
-        return {"devices": devices, "driver": driver, "told": told, "occupations": occupations}
+        return {"devices": devices, "driver": driver, "told": told, "occupations": occupations,
+                "readings": readings}
     except PlatformError as error:
         return {"code": error.code.value, "message": error.message}
 
@@ -99,13 +101,14 @@ def test_lists_every_gpu_with_its_model_and_memory(stand_ins: Path, tmp_path: Pa
         "remark": None,
         "quarantine": None,
         "unmanaged": None,
+        "part": None,
     }
 
 
 def test_a_machine_without_nvidias_library_has_no_gpu(tmp_path: Path) -> None:
     with Asker(None, tmp_path / "state") as ask:
         told = {"signs": {}, "silent": {}, "era": "a-boot", "use": {}, "unmanaged": {}}
-        assert ask() == {"devices": [], "driver": None, "told": told, "occupations": []}
+        assert ask() == {"devices": [], "driver": None, "told": told, "occupations": [], "readings": []}
 
 
 def test_a_driver_that_is_not_loaded_is_unavailable_with_its_reason(stand_ins: Path, tmp_path: Path) -> None:
@@ -237,6 +240,70 @@ with XidWatch(json.loads(sys.argv[1])) as watch:
         except PlatformError as error:
             print(json.dumps(error.message), flush=True)
 """
+
+
+def divided(*slices: state.Slice, **fields: Any) -> list[state.Gpu]:
+    """Two GPUs, the second with MIG on."""
+    return [MACHINE[0], replace(MACHINE[1], mig=1, utilization=50, slices=slices, **fields)]
+
+
+def test_slices_are_devices_named_after_their_place_whatever_their_uuid(
+    stand_ins: Path, tmp_path: Path
+) -> None:
+    """Both forms of a UUID; several compute instances of one GPU instance; what ails the GPU ails them."""
+    file, parent = tmp_path / "state", MACHINE[1].uuid
+    old = f"MIG-{parent}/9/0"
+    made = (
+        state.Slice("MIG-a", gi=7, start=4),
+        state.Slice(old, "1g.10gb+me", gi=9, start=6, memory=9 << 30),
+        state.Slice("MIG-c", "1c.3g.40gb", gi=1, start=0, ci=0, memory=40 << 30),
+        state.Slice("MIG-d", "1c.3g.40gb", gi=1, start=0, ci=1, memory=40 << 30),
+    )
+    state.write(file, divided(*made, ecc=3))
+    with Asker(stand_ins, file) as ask:
+        answer = ask()
+        state.write(file, divided(replace(made[0], uuid="MIG-new", gi=12)))
+        (_, whole, again) = ask()["devices"]
+    parts = answer["devices"][2:]
+    names = [f"{parent}/{rest}" for rest in ("1g.10gb@4", "1g.10gb+me@6", "1c.3g.40gb@0.0", "1c.3g.40gb@0.1")]
+    assert [part["id"] for part in parts] == names
+    assert [part["part"]["uuid"] for part in parts] == ["MIG-a", old, "MIG-c", "MIG-d"]
+    assert [part["memory"] >> 30 for part in parts] == [10, 9, 40, 40]
+    assert {(part["index"], part["model"], part["hardware"]["minor"]) for part in parts} == {
+        (1, MACHINE[1].model, 1)
+    }
+    assert answer["told"]["signs"][names[0]] == answer["told"]["signs"][parent]
+    assert (whole["id"], whole["part"], whole["hardware"]["mig"]) == (parent, None, True)
+    assert (again["id"], again["part"]["uuid"]) == (names[0], "MIG-new")
+
+
+def test_each_slice_tells_its_memory_and_its_processes_and_no_utilization(
+    stand_ins: Path, tmp_path: Path
+) -> None:
+    """By the driver's name of it. Of the GPU around them nobody can say who uses it as a whole."""
+    file = tmp_path / "state"
+    made = (state.Slice("MIG-a", gi=7, used=3 << 30), state.Slice("MIG-b", gi=8, start=1))
+    state.write(file, divided(*made, used=3 << 30, processes=((4711, 2 << 30, 7, 0),)))
+    with Asker(stand_ins, file) as ask:
+        answer = ask()
+    (_, whole, first, second) = answer["readings"]
+    assert (whole["utilization"], whole["parent"]) == (None, None)
+    assert (first["id"], first["used"], first["parent"]) == ("MIG-a", 3 << 30, MACHINE[1].uuid)
+    assert (second["utilization"], second["used"], second["free"]) == (None, 0, 10 << 30)
+    assert [(each["id"], each["used"], each["processes"]) for each in answer["occupations"]] == [
+        (MACHINE[0].uuid, 0, []),
+        ("MIG-a", 3 << 30, [{"pid": 4711, "used": 2 << 30}]),
+        ("MIG-b", 0, []),
+    ]
+
+
+def test_who_may_not_know_where_a_slice_lies_is_told_to_be_root(stand_ins: Path, tmp_path: Path) -> None:
+    """Not that there is none: then its lease would move away."""
+    state.write(tmp_path / "state", divided(state.Slice("MIG-a", start=-1)))
+    with Asker(stand_ins, tmp_path / "state") as ask:
+        answer = ask()
+    assert answer["code"] == "unavailable"
+    assert answer["message"].startswith("Only root may ask NVIDIA's driver where MIG slices lie")
 
 
 class Listener(Asker):

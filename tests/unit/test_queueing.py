@@ -22,6 +22,7 @@ from tests.support.queues import (
     places,
     planned,
     reserved,
+    sliced,
     starts,
     user_id,
 )
@@ -237,15 +238,43 @@ def test_all_gpus_of_a_request_are_of_one_machine() -> None:
 
 
 def test_slices_are_for_those_who_ask_for_them_and_count_as_sevenths() -> None:
-    devices = gpus(3)
-    profiles = {"l0": "3g.40gb", "l1": "3g.40gb"}
-    assert granted(planned([asks(1, "alice")], devices, profiles=profiles)) == {1: ("l2",)}
-    waiting = [asks(number, "alice", profile="3g.40gb", ago=9 - number) for number in (1, 2)]
-    made = planned(waiting, devices, profiles=profiles, allowances=everybody(1))
-    assert granted(made) == {1: ("l0",), 2: ("l1",)}
-    held = [holds(9, "alice", ["l2"])]
-    made = planned(waiting, devices, held, profiles=profiles, allowances=everybody(1))
-    assert granted(made) == {}
+    devices = [*gpus(1), *sliced(1, "3g.40gb", "3g.40gb")]
+    assert granted(planned([asks(1, "alice")], devices)) == {1: ("l0",)}
+    waiting = [asks(number, name, profile="3g.40gb") for number, name in ((1, "alice"), (2, "bob"))]
+    made = planned(waiting, devices, allowances=everybody(1))
+    assert granted(made) == {1: ("l1/3g.40gb@0",), 2: ("l1/3g.40gb@4",)}
+    held = [holds(9, "alice", ["l0"])]
+    made = planned(waiting, devices, held, allowances=everybody(1))
+    assert granted(made) == {2: ("l1/3g.40gb@0",)}
+    assert made.standings[0].reasons == ("alice may hold 1 GPU at once and holds 1",)
+
+
+def test_nobody_has_two_slices_whatever_is_free() -> None:
+    """CUDA uses one of them: she waits for the end of her first, and nobody waits for her."""
+    devices = sliced(0, "1g.10gb", "1g.10gb", "1g.10gb")
+    held = [holds(9, "alice", ["l0/1g.10gb@0"], until=3)]
+    waiting = [asks(number, name, profile="1g.10gb") for number, name in ((1, "alice"), (2, "bob"))]
+    made = planned(waiting, devices, held)
+    assert granted(made) == {2: ("l0/1g.10gb@4",)}
+    assert starts(made) == {1: 3, 2: 0}
+    assert (
+        made.standings[0]
+        .reasons[0]
+        .startswith("1 GPU is wanted and 0 are free: alice holds GPU 0/1g.10gb@0 until")
+    )
+    assert "alice holds a MIG slice, and nobody has two: not GPU 0/1g.10gb@4" in made.standings[0].reasons[0]
+    two = [asks(number, "carol", profile="1g.10gb") for number in (1, 2)]
+    assert starts(planned(two, devices)) == {1: 0, 2: 8}
+
+
+def test_a_gpu_is_never_granted_whole_while_it_is_divided_or_a_part_of_it_is_held() -> None:
+    divided = sliced(0, "1g.10gb")
+    assert starts(planned([asks(1, "alice")], divided)) == {1: None}
+    # MIG was switched off under a lease, or on.
+    plain = [replace(divided[0], hardware=Hardware(mig=False)), divided[1]]
+    assert starts(planned([asks(1, "bob")], plain, [holds(9, "alice", [divided[1].id], until=3)])) == {1: 3}
+    slice_ = [asks(1, "bob", profile="1g.10gb")]
+    assert starts(planned(slice_, divided, [holds(9, "alice", ["l0"], until=3)])) == {1: 3}
 
 
 def test_a_gpu_that_is_out_of_order_or_drained_is_not_granted() -> None:

@@ -10,16 +10,18 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from gateway.devices import Device, Hardware
 from gateway.quotas import Allowance
 from gateway.scheduling.booking import Policy
 from gateway.scheduling.queueing import plan
 from gateway.scheduling.waiting import Request, Reservation
 from tests.support.lab import Lab, Quota
-from tests.support.queues import HOUR, PEOPLE, gpus, user_id
+from tests.support.queues import HOUR, PEOPLE, gpus, sliced, user_id
 from tests.support.stores import NOW
 
 WEEK = timedelta(days=7)
 GPUS = 4
+SLICES = ("1g.10gb", "1g.10gb", "3g.40gb")
 LONGEST = 12
 POLICY = Policy(grace=timedelta(minutes=10))
 # All may have different things: one GPU, all of them, some with so many GPU-hours a week.
@@ -31,6 +33,11 @@ QUOTAS = {
 }
 HOURS = st.integers(1, LONGEST)
 NAMES = st.sampled_from(sorted(QUOTAS))
+
+
+def machine() -> list[Device]:
+    """Four GPUs, and one that is divided, before its slices."""
+    return [*gpus(GPUS), *sliced(GPUS, *SLICES)]
 
 
 class Watched(Lab):
@@ -53,23 +60,27 @@ class Watched(Lab):
 
 
 class Queue(RuleBasedStateMachine):
-    """Four GPUs and four people, for some days."""
+    """Four GPUs, a fifth in slices, and four people, for some days."""
 
     def __init__(self) -> None:
         super().__init__()
         quotas = {user_id(name): quota for name, quota in QUOTAS.items()}
-        self.lab = Watched(gpus(GPUS), quotas, NOW, POLICY, tick=6 * HOUR)
+        self.lab = Watched(machine(), quotas, NOW, POLICY, tick=6 * HOUR)
         self.number = 0
 
     @rule(name=NAMES, count=st.integers(1, GPUS), length=HOURS, runs=HOURS, priority=st.integers(0, 2))
     def ask(self, name: str, count: int, length: int, runs: int, priority: int) -> None:
         self._ask(name, min(count, QUOTAS[name].gpus), length, runs, priority=priority)
 
+    @rule(name=NAMES, profile=st.sampled_from(SLICES), length=HOURS, runs=HOURS, above=st.booleans())
+    def ask_for_a_slice(self, name: str, profile: str, length: int, runs: int, above: bool) -> None:
+        self._ask(name, 1, length, runs, profile=profile, preemptible=above)
+
     @rule(name=NAMES, count=st.integers(1, GPUS), length=HOURS)
     def ask_above_quota(self, name: str, count: int, length: int) -> None:
         self._ask(name, count, length, length, preemptible=True)
 
-    def _ask(self, name: str, count: int, length: int, runs: int, **more: int) -> None:
+    def _ask(self, name: str, count: int, length: int, runs: int, **more: int | str) -> None:
         self.number += 1
         request = Request(
             self.number,
@@ -115,11 +126,37 @@ class Queue(RuleBasedStateMachine):
             self.lab.first = None
             self.lab.settle()
 
-    @rule(device=st.integers(0, GPUS - 1), problem=st.sampled_from([None, "Xid 79"]))
+    @rule(device=st.integers(0, GPUS + len(SLICES)), problem=st.sampled_from([None, "Xid 79"]))
     def ail_or_recover(self, device: int, problem: str | None) -> None:
         self.lab.devices[device] = replace(self.lab.devices[device], problem=problem)
         self.lab.first = None
         self.lab.settle()
+
+    @rule()
+    def divide_or_join(self) -> None:
+        """An operator switches MIG on or off under whoever holds the GPU, or a slice of it."""
+        whole = self.lab.devices[GPUS]
+        divided = replace(whole, hardware=Hardware(mig=not whole.hardware.mig))
+        self.lab.devices[GPUS] = divided
+        self.lab.first = None
+        self.lab.settle()
+
+    @invariant()
+    def no_gpu_is_held_as_a_whole_and_in_parts(self) -> None:
+        held = {device for run in self.lab.running.values() for device in run.devices}
+        parents = {device.part.parent for device in self.lab.devices if device.part and device.id in held}
+        assert held.isdisjoint(parents)
+
+    @invariant()
+    def nobody_has_two_slices(self) -> None:
+        holders = [run.request.user_id for run in self.lab.running.values() if run.request.profile]
+        assert len(holders) == len(set(holders))
+
+    @invariant()
+    def what_is_granted_is_what_was_asked_for(self) -> None:
+        profiles = {device.id: device.profile for device in self.lab.devices}
+        for run in self.lab.running.values():
+            assert {profiles[device] for device in run.devices} == {run.request.profile}
 
     @invariant()
     def no_device_has_two_holders(self) -> None:
@@ -148,7 +185,7 @@ class Queue(RuleBasedStateMachine):
                 for run in self.lab.running.values()
                 if run.request.user_id == user and not run.request.preemptible
             ]
-            assert sum(len(run.devices) for run in mine) <= self.lab.quotas[user].gpus
+            assert sum(run.gpus for run in mine) <= self.lab.quotas[user].gpus
 
     @invariant()
     def no_budget_is_negative(self) -> None:
@@ -161,7 +198,7 @@ class Queue(RuleBasedStateMachine):
         told = {notice.lease_id for notice in self.lab.plan.notices}
         for user, quota in self.lab.quotas.items():
             mine = {n: run for n, run in self.lab.running.items() if run.request.user_id == user}
-            left = sum(len(run.devices) for run in mine.values() if not run.noticed)
+            left = sum(run.gpus for run in mine.values() if not run.noticed)
             if told & mine.keys():
                 assert left >= quota.gpus
         for number in told:
@@ -192,7 +229,7 @@ class Queue(RuleBasedStateMachine):
     def teardown(self) -> None:
         """When nobody else comes, everybody who waits gets her turn: after the time that those before her may
         take, and a window for her budget."""
-        self.lab.devices = gpus(GPUS)
+        self.lab.devices, self.lab.first = machine(), None
         turns = len(self.lab.waiting) + len(self.lab.running) + len(self.lab.reservations) + 1
         bound = turns * (LONGEST * HOUR + POLICY.grace + POLICY.notice) + 40 * HOUR
         budgets = len(self.lab.waiting) * (WEEK + LONGEST * HOUR)

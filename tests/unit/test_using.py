@@ -57,8 +57,8 @@ def hangs(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
 
 def test_a_driver_that_hangs_is_asked_once_and_left_alone(hangs: threading.Event) -> None:
     watch = Watch(0.01)
-    assert watch.look([]) is None
-    assert watch.look([]) is None
+    assert watch.look([], []) is None
+    assert watch.look([], []) is None
     hangs.set()
     answer = wait_for(lambda: watch._answers, "the answer")[0]
     assert answer["GPU-1"].utilization == 1

@@ -94,6 +94,7 @@ def test_equal_specs_have_equal_names_and_every_field_counts() -> None:
         "env": (),
         "subnet": "10.213.0.64/29",
         "command": ("/bin/sh",),
+        "handles": (("GPU-a/1g.10gb@0", "MIG-a"),),
     }
     assert other.keys() == {field.name for field in dataclasses.fields(ContainerSpec)}
     names = {spec_hash(dataclasses.replace(spec, **{key: value})) for key, value in other.items()}
