@@ -123,13 +123,15 @@ class Restarting:
 
     async def _restart(self, user_id: int, room: Room, reason: str) -> None:
         """Have programs save their work, end her sessions, and have the next container running."""
-        link = room.link
         await self.part(user_id, reason)
-        # Somebody else may have ended it meanwhile, and what runs now is another.
-        if room.link is link:
-            await self._broker.end(user_id, reason)
-            await self._desk.ask(lambda store: store.forget_restart(user_id))
-            await self._broker.renew(user_id)
+        held = await self._desk.ask(lambda store: store.held_leases())
+        wanted = self._wanted(room, [lease for lease in held if lease.user_id == user_id])
+        if wanted is None:
+            # Meanwhile somebody else has ended it, or she gave the new GPUs back.
+            return
+        await self._broker.end(user_id, reason)
+        await self._desk.ask(lambda store: store.forget_restart(user_id))
+        await self._broker.renew(user_id)
         note("restarted", user=user_id)
 
     def _begin(self, user_id: int, work: Coroutine[None, None, None]) -> None:

@@ -276,6 +276,21 @@ async def test_what_somebody_else_ended_meanwhile_is_not_ended_again(here: World
     assert (await shown(here), len(here.backend.started)) == (ids(3), 2)
 
 
+async def test_who_gives_the_new_gpus_back_while_work_is_saved_keeps_her_sessions(here: World) -> None:
+    here.present.add(ALICE)
+    here.grant("alice", 3)
+
+    async def part(user_id: int, reason: str) -> None:
+        here.store.give_back(ALICE, None, here.time)
+        await here.settling.settle(ALICE)
+
+    here.restarting.part = part
+    assert (await ask(here, "apply"))[0] == 0
+    await look(here)
+    await look(here)
+    assert (here.told, len(here.backend.started), here.store.restarts()) == ([], 1, [])
+
+
 async def test_one_that_fails_is_tried_again_and_keeps_nobody_else(
     here: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
