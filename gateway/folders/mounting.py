@@ -36,6 +36,8 @@ def make_image(file: Path, size: int) -> None:
         os.fchmod(made.fileno(), 0o600)
         made.truncate(capacity(size))
     run("mkfs.ext4", *_MKFS, partial)
+    with partial.open("rb") as made:
+        os.fsync(made.fileno())
     partial.rename(file)
 
 

@@ -116,6 +116,8 @@ def bring(workspaces: int, staged: str, own: int) -> None:
         # The first is deleted next.
         run("sync", "--file-system", there, keep=(own,))
         os.rename(copy, staged, src_dir_fd=own, dst_dir_fd=own)
+        # Two file systems: that the second has its name must be on the disk before the first is gone.
+        os.fsync(own)
 
 
 def discard(workspaces: int, staged: str) -> None:
