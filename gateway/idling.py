@@ -127,8 +127,8 @@ class Idling:
         A lease ends before it is forgotten that it was idle: the other way round a gateway that dies in
         between would begin anew.
         """
-        if act is Act.RELEASE and idle is not None:
-            await self._release(case, idle)
+        if act is Act.RELEASE and idle is not None and not await self._release(case, idle):
+            return
         if then != idle:
             await self._desk.ask(lambda store: store.set_idle(case.user_id, then, case.now))
         if then is None:
@@ -140,12 +140,18 @@ class Idling:
         elif act is Act.STOP:
             self._stopping[case.user_id] = asyncio.create_task(self._stop_reported(case, then))
 
-    async def _release(self, case: _Case, idle: Idle) -> None:
+    async def _release(self, case: _Case, idle: Idle) -> bool:
+        """End what was held for her; False when she comes in just now, and nothing ends."""
+        room = self._broker.room(case.user_id)
+        if room.lock.locked() or room.link is not None:
+            return False
         reason = reminders.why_released(case.terms.window, case.terms.hold)
-        for lease in case.leases:
-            # One that she was granted since then is not what was idle.
-            if lease.granted_at <= idle.at:
-                await self._expire(lease, reason, case.now)
+        async with room.lock:
+            for lease in case.leases:
+                # One that she was granted since then is not what was idle.
+                if lease.granted_at <= idle.at:
+                    await self._expire(lease, reason, case.now)
+        return True
 
     async def _expire(self, lease: Lease, reason: str, now: datetime) -> None:
         await self._desk.ask(lambda store: store.expire(lease.id, reason, _ACTOR, now))

@@ -185,6 +185,7 @@ class Reception:
             # She may have left, or been shut out, while her container started.
             self._connections.holder(worker, message.ticket)
             connection.entered = True
+            self._seen.add(connection.user_id)
             connection.unread = entry.unread
             news = "" if entry.unread is None else "".join(f"  {line}\n" for line in entry.unread.lines)
             worker.send(verbs.Entered(message.request, entry.greeting, news), (entry.line.detach(),))
@@ -244,7 +245,7 @@ class Reception:
             self._seen.add(self._connections.holder(worker, message.ticket).user_id)
 
     def active(self) -> set[int]:
-        """The users who did something over a connection since this was asked last."""
+        """The users who came in, or did something over a connection, since this was asked last."""
         seen, self._seen = self._seen, set()
         return seen
 

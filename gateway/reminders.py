@@ -32,9 +32,7 @@ def reminder(act: Act, gpus: bool, window: timedelta, until: datetime) -> str:
 def why_stopped(gpus: bool, window: timedelta, held_until: datetime | None = None) -> str:
     """Why a container is stopped, for who is in it and for the next greeting."""
     what = "GPUs" if gpus else "workspace"
-    held = (
-        "" if held_until is None else f", and your GPUs are kept for you until {format_instant(held_until)}"
-    )
+    held = "" if held_until is None else f" and are kept for you until {format_instant(held_until)}"
     return f"Your {what} had nothing to do for {format_duration(window)}{held}."
 
 

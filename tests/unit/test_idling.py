@@ -101,7 +101,7 @@ async def test_idle_gpus_go_step_by_step_to_the_next(machine: Machine) -> None:
     await machine.pass_time(5)
     ((user_id, reason),) = here.told
     assert user_id == ALICE
-    assert reason.startswith("Your GPUs had nothing to do for 30m, and your GPUs are kept for you until ")
+    assert reason.startswith("Your GPUs had nothing to do for 30m and are kept for you until ")
     assert not (await here.backend.inspect(ALICE)).running  # type: ignore[union-attr]
     assert here.lease(lease).live
     await machine.pass_time(12)
@@ -349,6 +349,29 @@ async def test_a_container_that_was_made_anew_meanwhile_is_not_stopped(machine: 
     saved.set()
     await until(lambda: not machine.idling._stopping)
     assert here.broker.running() == {ALICE}
+
+
+async def test_who_comes_in_at_the_last_moment_has_her_gpus(machine: Machine) -> None:
+    """The look at her workspace is of before; her container starts while its leases are about to end."""
+    here = machine.here
+    lease = here.grant("alice", 0)
+    await here.enter(ALICE)
+    await machine.pass_time(40)
+    async with here.broker.room(ALICE).lock:
+        await machine.pass_time(12)
+    assert here.store.idle()[ALICE].step is Step.HELD
+
+    async def of_before(leases: Sequence[Lease]) -> Mapping[int, Look]:
+        return {ALICE: Look(False, False, 0.0, 0.0, (GpuSign(gpu(0).id, 0, 0, 0),))}
+
+    machine.idling.look = of_before
+    await here.enter(ALICE)
+    await machine.idling.attend()
+    machine.idling.look = machine.look
+    machine.does[ALICE] = Look(True, True, 0.0, 0.0)
+    await machine.pass_time(1)
+    assert here.lease(lease).live
+    assert here.store.idle() == {}
 
 
 async def test_only_what_was_idle_is_released(machine: Machine) -> None:

@@ -259,6 +259,8 @@ async def test_who_did_something_is_told_once_and_by_her_ticket_alone(house: Hou
         house.say(Active(ticket.ticket))
     assert house.reception.active() == {1}
     assert house.reception.active() == set()
+    await house.enter(ticket.ticket)
+    assert house.reception.active() == {1}
     house.say(verbs.Gone(ticket.connection))
     house.say(Active(ticket.ticket))
     assert house.reception.active() == set()
