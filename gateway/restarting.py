@@ -66,8 +66,8 @@ class Restarting:
         self, user_id: int, leases: Sequence[Lease], told: Restart | None, now: datetime
     ) -> None:
         room = self._broker.room(user_id)
-        if user_id in self._under_way or room.lock.locked():
-            # Her container is being changed: what comes of it the next look sees.
+        if user_id in self._under_way or room.lock.locked() or room.parting is not None:
+            # Her container is being changed, or about to be: what comes of it a later look sees.
             return
         if told is not None:
             # A gateway that has just begun does not know yet what runs.

@@ -291,6 +291,18 @@ async def test_who_gives_the_new_gpus_back_while_work_is_saved_keeps_her_session
     assert (here.told, len(here.backend.started), here.store.restarts()) == ([], 1, [])
 
 
+async def test_who_is_about_to_lose_her_container_is_not_told_of_another(here: World) -> None:
+    here.present.add(ALICE)
+    room = here.broker.room(ALICE)
+    room.parting = "Your lease 3 ended at its time. Your container is stopped when that is saved."
+    here.grant("alice", 3)
+    await look(here)
+    assert (here.announced, here.store.restarts()) == ([], [])
+    room.parting = None
+    await look(here)
+    assert len(here.announced) == 1
+
+
 async def test_one_that_fails_is_tried_again_and_keeps_nobody_else(
     here: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
