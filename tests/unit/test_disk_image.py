@@ -106,16 +106,16 @@ def test_an_image_grows_and_what_is_deleted_goes_back_to_the_machine(
     state: Path, folders: WorkspaceFolders
 ) -> None:
     """At once where the broker may; else before the next container. A bigger quota is met either way."""
-    made(folders, ALICE, 64 * MEBI)
+    made(folders, ALICE)
     home = own(state, ALICE) / "home"
     before = image(state, ALICE).stat().st_size
-    folders.limit(ALICE.id, 400 * MEBI)
+    folders.limit(ALICE.id, 180 * MEBI)
     unmount_below(state)
-    made(folders, ALICE, 400 * MEBI)
-    assert image(state, ALICE).stat().st_size > max(before, 400 * MEBI)
+    made(folders, ALICE, 180 * MEBI)
+    assert image(state, ALICE).stat().st_size > max(before, 180 * MEBI)
     assert folders.usage(ALICE.id).held
-    assert as_(ALICE, home, write(300)) == 0
-    assert as_(ALICE, home, write(150, "more")) == errno.ENOSPC
+    assert as_(ALICE, home, write(150)) == 0
+    assert as_(ALICE, home, write(64, "more")) == errno.ENOSPC
     subprocess.run(["sync", "--file-system", home], check=True)
     full = image(state, ALICE).stat().st_blocks
     for name in ("file", "more"):
