@@ -185,6 +185,7 @@ def _record(
             raise
         workspace = None
     limits, disk = call.store.limits(user.id), call.store.disk(user.id)
+    restart = call.store.restart_of(user.id)
     return {
         "user": user.name,
         "uid": user.uid,
@@ -192,6 +193,7 @@ def _record(
         "image": workspace and workspace.image.ref,
         "running": None if runs is None else user.id in runs,
         "rescue": call.store.rescued(user.id),
+        "restarts_at": restart and iso(restart.due_at),
         "devices": list(workspace.devices) if workspace else [],
         "connections": sum(connection.user_id == user.id for connection in connections),
         "cpus": limits.cpus,

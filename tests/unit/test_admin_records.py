@@ -20,6 +20,7 @@ from gateway.devices import DeviceRequest
 from gateway.history import ContainerUse, GpuUse, Tally, Window
 from gateway.onetime import digest_of, opens
 from gateway.passwords import matches
+from gateway.restarts import Restart
 from gateway.sqlite.store import Store
 from gateway.tables import printable
 from tests.support.stores import NOW, add_people, gpu, key_line, stocked
@@ -486,6 +487,10 @@ def test_images_and_workspaces(gpuadmin: Gpuadmin, store: Store) -> None:
         "gpu-gateway/base:1",
         0,
     )
+    assert workspace["restarts_at"] is None
+    store.announce_restart(Restart(1, (gpu(0).id,), NOW, NOW + timedelta(minutes=10)), NOW)
+    (workspace,) = listed(gpuadmin("workspace", "show", "alice", "--json"))
+    assert workspace["restarts_at"] == "2026-11-23T15:10:00Z"
 
 
 @pytest.mark.parametrize(
