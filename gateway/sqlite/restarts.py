@@ -59,7 +59,9 @@ class Restarts(Holders):
         user, restart = self._present(user_id), self.restart_of(user_id)
         if restart is None:
             raise PlatformError(
-                Code.CONFLICT, "Your container shows the GPUs that you hold, or does not run; see: gpu status"
+                Code.CONFLICT,
+                "Your container shows the GPUs that you hold, does not run or is about to be stopped; see: "
+                "gpu status",
             )
         return restart, user.name
 
