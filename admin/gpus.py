@@ -245,3 +245,19 @@ def undrain(call: Call, id_: str) -> None:
         say(f"{id_} is {device.state.value} until that is seen to be over: {device.problem}.")
     else:
         say(f"{id_} can be granted again." if changed else f"{id_} was not drained.")
+
+
+@gpu.command()
+@click.argument("id_", metavar="ID")
+@pass_call
+def forget(call: Call, id_: str) -> None:
+    """Take a GPU or MIG slice that will not come back from every listing, and nobody waits for it any more.
+
+    It must be lost, and nobody may hold it. One that is seen again is as any new one.
+
+    \b
+    Example:
+      gpuadmin gpu forget GPU-7f6d0f5e-1c4a-4a0e-8a53-0c5b9bb8f0a1/1g.10gb@4
+    """
+    call.store.forget_device(id_, call.actor, call.now)
+    say(f"Forgotten: {id_}.")

@@ -16,12 +16,15 @@ from gateway.devices import Cause, Device, Hardware, Health, Part, Quarantine, i
 from gateway.errors import Code, PlatformError
 from gateway.health import Signs, Told
 from gateway.sqlite.database import Row
-from gateway.sqlite.rows import Base, Facts
+from gateway.sqlite.rows import Base, Facts, stamp
 
 _ACTOR = "gateway"
 _XID = "gpu xid"
 _SHOWN = "its last holder's container may still show it"
 _NOTHING = Told()
+_RESERVED = """
+    select value as id from reservation, json_each(devices) where cancelled_at is null and ends_at > ?
+"""
 _NO_PART = dict.fromkeys(("parent", "profile", "place", "uuid"))
 
 
@@ -29,7 +32,8 @@ class Devices(Base):
     """The inventory's part of the store."""
 
     def devices(self) -> list[Device]:
-        """Every device ever seen, by node and index, GPUs before their parts; what is missing now is lost.
+        """Every device ever seen and not forgotten, by node and index, GPUs before their parts; what is
+        missing now is lost.
 
         What keeps a GPU from being granted keeps its parts.
         """
@@ -39,7 +43,9 @@ class Devices(Base):
         """The same, each as it is by itself."""
         return [
             _device(row)
-            for row in self._db.rows("select * from device order by node, number, parent is not null, id")
+            for row in self._db.rows(
+                "select * from device where forgotten = 0 order by node, number, parent is not null, id"
+            )
         ]
 
     def sync_devices(self, devices: Sequence[Device], now: datetime, told: Told = _NOTHING) -> list[Device]:
@@ -143,8 +149,35 @@ class Devices(Base):
             self._event(now, actor, verb, device_id, before, {"drained": reason}, reason or "")
             return True
 
+    def forget_device(self, device_id: str, actor: str, now: datetime) -> None:
+        """Know a lost device and its parts no more, until they are seen again; their past stays.
+
+        Raises NOT_FOUND, and CONFLICT for one that answers, or that somebody holds or has reserved.
+        """
+        with self._db.write():
+            ours = [
+                each for each in self._recorded() if device_id in (each.id, each.part and each.part.parent)
+            ]
+            if self._find(device_id) is None:
+                raise PlatformError(Code.NOT_FOUND, f"There is no GPU {device_id!r}; see: gpuadmin gpu list")
+            kept = self._held_ids() | {row["id"] for row in self._db.rows(_RESERVED, stamp(now))}
+            for device in ours:
+                if device.health is not Health.LOST:
+                    raise PlatformError(
+                        Code.CONFLICT,
+                        f"{device.id} answers; to grant it no more: gpuadmin gpu drain {device.id}",
+                    )
+                if device.id in kept:
+                    raise PlatformError(
+                        Code.CONFLICT,
+                        f"Somebody holds {device.id} or has reserved it; see: gpuadmin leases, reserve list",
+                    )
+            for device in ours:
+                self._db.change("update device set forgotten = 1 where id = ?", device.id)
+                self._event(now, actor, "gpu forget", device.id, _facts(device))
+
     def _find(self, device_id: str) -> Device | None:
-        row = self._db.row("select * from device where id = ?", device_id)
+        row = self._db.row("select * from device where id = ? and forgotten = 0", device_id)
         return None if row is None else _device(row)
 
     def _held_ids(self) -> set[str]:
@@ -177,6 +210,7 @@ class Devices(Base):
                 "remark": device.remark,
                 "quarantine": None if device.quarantine is None else json.dumps(asdict(device.quarantine)),
                 "unmanaged": device.unmanaged,
+                "forgotten": 0,
                 "hardware": json.dumps(asdict(device.hardware)),
                 **(_NO_PART if device.part is None else asdict(device.part)),
             },

@@ -80,3 +80,11 @@ def m028_parts(db: Database) -> None:
     db.execute("alter table lease add column profile text")
     db.execute(_TOGETHER.format(name="whole_or_parts_taken", event="insert"))
     db.execute(_TOGETHER.format(name="whole_or_parts_moved", event="update of device_id"))
+
+
+@migrations()
+def m029_forgotten(db: Database) -> None:
+    """Devices that an operator has said will not come back; old leases still name them."""
+    db.execute(
+        "alter table device add column forgotten integer not null default 0 check (forgotten in (0, 1))"
+    )

@@ -83,7 +83,7 @@ def test_every_list_has_json() -> None:
 def test_the_verbs_are_those_of_this_version() -> None:
     assert {" ".join(path) for path, command in ALL if not isinstance(command, click.Group)} == set(
         """allocate;extend;release;leases;why;top;reserve add;reserve list;reserve cancel;report;doctor;
-        install;gpu list;gpu show;gpu drain;gpu undrain;
+        install;gpu list;gpu show;gpu drain;gpu undrain;gpu forget;
         group add;group list;group remove;group join;group leave;quota set;quota show;image list;image build;
         image add;image check;image pin;image promote;image rollback;image retire;
         image push;image pull;image prune;workspace list;

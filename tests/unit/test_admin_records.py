@@ -505,6 +505,7 @@ def test_images_and_workspaces(gpuadmin: Gpuadmin, store: Store) -> None:
         "extend 7",
         "gpu drain GPU-nope",
         "gpu undrain GPU-nope",
+        "gpu forget GPU-nope",
         "quota show dave",
         "quota show --group sound",
         "quota set --group sound gpus=1",

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from datetime import timedelta
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -241,3 +242,36 @@ def test_who_waits_for_a_slice_waits_in_the_queue(store: Store) -> None:
 def test_a_gpu_that_is_managed_brings_its_slices() -> None:
     assert managed(MACHINE, {WHOLE}) == MACHINE[1:]
     assert [device.id for device in managed(MACHINE, {"MIG-1"})] == [SECOND]
+
+
+def test_a_slice_that_will_not_come_back_is_forgotten_and_its_past_is_not(store: Store) -> None:
+    """Nobody waits for it any more; while it answers, or somebody holds or has reserved it, it is not."""
+    with pytest.raises(PlatformError, match="answers; to grant it no more") as caught:
+        store.forget_device(BIG, "root", NOW)
+    assert caught.value.code is Code.CONFLICT
+    lease = grant(store, "alice", slice_of(SMALL))
+    kept = store.reserve("bob", slice_of(LARGE), NOW + HOUR, HOUR, "root", NOW)
+    store.sync_devices(MACHINE[:2], NOW, WELL)
+    for held in (FIRST, BIG, WHOLE):
+        with pytest.raises(PlatformError) as caught:
+            store.forget_device(held, "root", NOW)
+        assert caught.value.code is Code.CONFLICT
+    assert len(store.devices()) == len(MACHINE)
+    store.cancel_reservation(kept.id, "root", NOW)
+    store.expire(lease.id, "over", "gateway", NOW)
+    store.released(lease.id, "gateway", NOW)
+    for gone in (FIRST, BIG):
+        store.forget_device(gone, "root", NOW)
+    assert [device.id for device in store.devices()] == [gpu(0).id, WHOLE, SECOND]
+    with pytest.raises(PlatformError, match="but slices of"):
+        store.queue("bob", slice_of(LARGE), HOUR, "root", NOW)
+    for again in (store.forget_device, partial(store.drain, reason="fan")):
+        with pytest.raises(PlatformError) as caught:
+            again(BIG, actor="root", now=NOW)
+        assert caught.value.code is Code.NOT_FOUND
+    assert [each.devices for each in store.leases(NOW - HOUR)] == [(FIRST,)]
+    store.sync_devices([], NOW, WELL)
+    store.forget_device(WHOLE, "root", NOW)
+    assert [device.id for device in store.devices()] == [gpu(0).id]
+    store.sync_devices(MACHINE, NOW, WELL)
+    assert store.devices() == MACHINE
