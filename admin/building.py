@@ -88,10 +88,10 @@ def _base(call: Call, name: str, offered: bool) -> ImageVersion:
 
 
 def _on_base(call: Call, order: Order, recipe: Path, release: Release) -> ImageVersion:
-    base = held_version(call, "base")
+    base = held_version(call, release.base)
     if base is None:
-        progress("There is no base image yet; building it first.")
-        base = _base(call, "base", offered=False)
+        progress(f"There is no image {release.base} yet, which it is built on; building that first.")
+        base = _base(call, release.base, offered=False)
     environment = {
         **call.config.build_env(),
         **os.environ,

@@ -81,7 +81,7 @@ def list_(call: Call, as_json: bool) -> None:
 
 
 @image.command()
-@click.argument("name", type=click.Choice(["base", "pytorch"]))
+@click.argument("name", type=click.Choice(["base", "base-cc", "pytorch"]))
 @click.option("--flavour", help="cpu, or a CUDA such as cu128; default: what this machine's GPUs can use.")
 @click.option("--version", help="A version of the recipe, such as 2.9.1-cu128 or 2.9.1.")
 @click.option("--index-url", metavar="URL", help="Ask this package index too.")

@@ -35,12 +35,13 @@ class ImageVersion:
 
 @dataclass(frozen=True)
 class Release:
-    """A version that a recipe can build. `min_driver` is empty when it uses no GPU."""
+    """A version that a recipe can build on the image `base`. `min_driver` is empty when it uses no GPU."""
 
     version: str
     torch: str
     flavour: str
     min_driver: str = ""
+    base: str = "base"
 
 
 def stable(versions: Sequence[ImageVersion], name: str) -> ImageVersion | None:
@@ -67,6 +68,7 @@ def releases(table: Mapping[str, Mapping[str, object]]) -> list[Release]:
             torch=str(facts["torch"]),
             flavour=str(facts["flavour"]),
             min_driver=str(facts.get("min_driver", "")),
+            base=str(facts.get("base", "base")),
         )
         for version, facts in table.items()
     ]

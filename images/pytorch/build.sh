@@ -44,14 +44,14 @@ from pathlib import Path
 facts = tomllib.loads(Path(sys.argv[1]).read_text()).get(sys.argv[2])
 if facts is None:
     sys.exit(1)
-for name in ("flavour", "torch", "python", "cuda", "min_driver", "arches", "lock"):
+for name in ("flavour", "torch", "python", "cuda", "cudnn", "nccl", "min_driver", "arches", "lock"):
     value = facts.get(name, "")
     print(f"{name}={shlex.quote(value if isinstance(value, str) else ' '.join(value))}")
 EOF
 ) || fail 2 "'$REF' does not end in a version of $HERE/versions.toml; write for instance gpu-gateway/pytorch:2.13.0-cpu."
 eval "$facts"
 # shellcheck disable=SC2154  # set by the line above
-revision=$(cat "$HERE/build.sh" "$HERE/install.sh" "$HERE/smoke.py" "$HERE/$lock" | sha256sum | cut -c1-12)
+revision=$(cat "$HERE/build.sh" "$HERE/install.sh" "$HERE/smoke.py" "$HERE/stand-alone.sh" "$HERE/$lock" | sha256sum | cut -c1-12)
 
 docker version --format '{{.Server.Version}}' >/dev/null 2>&1 ||
     fail 1 "No Docker engine answers at ${DOCKER_HOST:-the default socket}; start it, or set DOCKER_HOST."
@@ -90,8 +90,10 @@ attended() {
 disk_full() { grep -qiE 'no space left|disk quota exceeded' "$work/out"; }
 
 mkdir "$work/in" "$work/in/wheels" "$work/pip"
-cp "$HERE/install.sh" "$HERE/smoke.py" "$work/in"
+cp "$HERE/install.sh" "$HERE/smoke.py" "$HERE/stand-alone.sh" "$work/in"
 cp "$HERE/$lock" "$work/in/requirements.txt"
+mkdir "$work/in/examples"
+[ ! -d "$HERE/../examples" ] || cp "$HERE"/../examples/*.py "$work/in/examples"
 
 machine=$(uname -m)
 set --
@@ -129,13 +131,20 @@ attended docker start --attach "$container" || {
     fail 1 "The wheels could not be installed; read the lines above."
 }
 
+docker cp "$container:/opt/image/packages.txt" "$work/packages.txt" >"$work/out" 2>&1 ||
+    { cat "$work/out" >&2; fail 1 "The list of packages could not be read; read the line above."; }
+packages=$(sha256sum "$work/packages.txt" | cut -c1-12)
+
 say "installed after $(($(date +%s) - started)) s; handing it to the engine"
 # The user's own packages come first: pip puts them there because the image itself is read-only to her.
 # shellcheck disable=SC2154
 attended docker commit \
     --change 'ENV PYTHONUSERBASE=/workspace/.python' \
     --change 'ENV PATH=/workspace/.python/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin' \
-    --change 'CMD ["/bin/bash"]' --change 'USER ""' \
+    --change 'ENV PIP_CACHE_DIR=/workspace/.cache/pip UV_CACHE_DIR=/workspace/.cache/uv' \
+    --change 'ENV HF_HOME=/workspace/.cache/huggingface TORCH_HOME=/workspace/.cache/torch' \
+    --change 'ENV TORCHINDUCTOR_CACHE_DIR=/workspace/.cache/inductor TRITON_CACHE_DIR=/workspace/.cache/triton' \
+    --change 'CMD ["/opt/image/stand-alone.sh"]' --change 'USER 1000:1000' \
     --change "LABEL org.opencontainers.image.title=gpu-gateway-pytorch" \
     --change "LABEL org.opencontainers.image.version=${REF##*:}" \
     --change "LABEL org.opencontainers.image.revision=$revision" \
@@ -145,6 +154,9 @@ attended docker commit \
     --change "LABEL io.gpu-gateway.torch=$torch" \
     --change "LABEL io.gpu-gateway.python=$python" \
     --change "LABEL io.gpu-gateway.cuda=$cuda" \
+    --change "LABEL io.gpu-gateway.cudnn=$cudnn" \
+    --change "LABEL io.gpu-gateway.nccl=$nccl" \
+    --change "LABEL io.gpu-gateway.packages=$packages" \
     --change "LABEL io.gpu-gateway.min-driver=$min_driver" \
     --change "LABEL io.gpu-gateway.arches=\"$arches\"" \
     "$container" "$REF" || {

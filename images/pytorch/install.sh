@@ -16,9 +16,18 @@ ln -s /usr/bin/python3 /usr/local/bin/python
 cat >/etc/profile.d/python.sh <<'EOF'
 PATH=/workspace/.python/bin:$PATH
 EOF
-# Torch's compiler asks for the account's name, and everything for a place to write.
+# What is mounted there hides it; without the platform, and without a folder, programs still find room.
+chmod 1777 /workspace
 mkdir -p /opt/image
 cp /mnt/requirements.txt /opt/image/requirements.txt
+cp -r /mnt/stand-alone.sh /mnt/examples /opt/image
+# Every package, Debian's and Python's, so that two builds of the same inputs can be held against each other.
+{
+    dpkg-query --show --showformat 'debian ${Package}=${Version}\n'
+    python3 -m pip list --format=freeze --disable-pip-version-check | sed 's/^/python /'
+} | LC_ALL=C sort >/opt/image/packages.txt
+
+# Torch's compiler asks for the account's name, and everything for a place to write.
 
 home=$(mktemp -d)
 chown 54321:54321 "$home"

@@ -4,12 +4,17 @@ Owns the questions: `smoke.py TORCH CUDA`, CUDA empty for a torch without it. En
 that is not answered.
 """
 
+import importlib
 import subprocess
 import sys
 
 import cv2
+import matplotlib
 import numpy
 import pandas
+import scipy
+import sklearn
+import tensorboard
 import torch
 
 wanted, cuda = sys.argv[1:3]
@@ -17,6 +22,10 @@ assert torch.__version__.partition("+")[0] == wanted, torch.__version__
 assert (torch.version.cuda or "") == cuda, torch.version.cuda
 assert torch.cuda._is_compiled() == bool(cuda)
 assert not cuda or torch.backends.cudnn.version(), "torch has no cuDNN"
+if cuda:
+    # Of the same release, else they do not load at all. There is no build of them for CPUs.
+    importlib.import_module("torchvision")
+    importlib.import_module("torchaudio")
 
 # One step of training, whose loss must fall, with bfloat16 as people use it.
 torch.manual_seed(0)
@@ -39,5 +48,5 @@ first = step()
 assert step() < first
 assert cv2.resize(numpy.zeros((4, 4), "uint8"), (2, 2)).shape == (2, 2)
 subprocess.run(["jupyter", "lab", "--version"], check=True)
-names = (torch, numpy, pandas, cv2)
+names = (torch, numpy, pandas, scipy, sklearn, matplotlib, tensorboard, cv2)
 sys.stdout.write(", ".join(f"{each.__name__} {each.__version__}" for each in names) + "\n")

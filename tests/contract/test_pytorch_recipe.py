@@ -5,6 +5,7 @@ The real one, with torch, is in tests/stories/test_pytorch.py.
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from collections.abc import Iterator
@@ -39,17 +40,35 @@ def in_workspace(ref: str, folder: Path, script: str) -> subprocess.CompletedPro
     )
 
 
+def of_its_own(ref: str) -> None:
+    """Without the platform it is nobody in particular; caches lie in the workspace, no GPU is shown."""
+    shown = json.loads(docker("image", "inspect", "-f", "{{json .Config}}", ref))
+    assert (shown["User"], shown["Cmd"]) == ("1000:1000", ["/opt/image/stand-alone.sh"])
+    assert not shown.get("Entrypoint")
+    environment = dict(line.split("=", 1) for line in shown["Env"])
+    caches = ["PIP_CACHE_DIR", "UV_CACHE_DIR", "HF_HOME", "TORCH_HOME"]
+    for name in [*caches, "TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR"]:
+        assert environment[name].startswith("/workspace/.cache/")
+    assert environment["NVIDIA_VISIBLE_DEVICES"] == "void"
+    docker("run", "--rm", "--network=none", "--user=54321", ref, "mkdir", "/workspace/.cache")
+    labels = shown["Labels"]
+    assert (labels["io.gpu-gateway.cudnn"], labels["io.gpu-gateway.nccl"]) == ("9.1.2", "2.1.5")
+
+
 def test_what_was_locked_is_there_and_her_own_packages_stay_and_come_first(
     recipe: Recipe, tmp_path: Path
 ) -> None:
     status, said = recipe.run(PIP_TIMEOUT="7")
     assert status == 0, said
     assert f"{recipe.ref} is ready" in said.splitlines()[-1]
+    of_its_own(recipe.ref)
     labels = recipe.labels()
     assert labels["org.opencontainers.image.version"] == "9.1-cpu"
     assert (labels["io.gpu-gateway.flavour"], labels["io.gpu-gateway.min-driver"]) == ("cpu", "525.60")
+    listed = in_workspace(recipe.ref, tmp_path / "own", "cat /opt/image/packages.txt; ls /opt/image").stdout
+    assert {"python tiny==1.0", "stand-alone.sh"} < set(listed.splitlines())
+    assert "\ndebian bash=" in f"\n{listed}"
     own = tmp_path / "own"
-    own.mkdir()
     script = "import tiny; print(tiny.answer())"
     files = {"tiny.py": "def answer():\n    return 43\n\ndef main():\n    print(answer())\n"}
     write_wheel(own, "tiny", "2.0", files, command=("tiny-answer", "tiny:main"))
@@ -63,7 +82,20 @@ def test_what_was_locked_is_there_and_her_own_packages_stay_and_come_first(
     assert in_workspace(recipe.ref, own, "touch /usr/local/x").returncode != 0
     # How the site built it, and where, is not the image's affair.
     kept = in_workspace(recipe.ref, own, f"ls -A /mnt; env; grep -rs {tmp_path} /opt /usr/local").stdout
-    assert not any(trace in kept for trace in (str(tmp_path), "PIP_", "wheels"))
+    assert not any(trace in kept for trace in (str(tmp_path), "PIP_TIMEOUT", "PIP_CONFIG", "wheels"))
+
+
+@pytest.mark.slow
+def test_the_same_inputs_give_the_same_packages_and_another_wheel_other_ones(recipe: Recipe) -> None:
+    seen = []
+    for version in ("1.0", "1.0", "1.1"):
+        for wheel in recipe.wheels.glob("tiny-*"):
+            wheel.unlink()
+        write_wheel(recipe.wheels, "tiny", version, {"tiny.py": "def answer():\n    return 42\n"})
+        recipe.lock(*recipe.wheels.iterdir())
+        assert recipe.run()[0] == 0
+        seen.append(recipe.labels()["io.gpu-gateway.packages"])
+    assert seen[0] == seen[1] != seen[2]
 
 
 @pytest.mark.parametrize(

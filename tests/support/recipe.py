@@ -29,6 +29,8 @@ flavour = "cpu"
 torch = "9.1"
 python = "3.11.2"
 min_driver = "525.60"
+cudnn = "9.1.2"
+nccl = "2.1.5"
 lock = "cpu.txt"
 """
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import tomllib
 from pathlib import Path
 
@@ -79,8 +81,34 @@ def test_a_lock_file_holds_its_torch_with_a_hash_and_says_nothing_of_where_it_wa
     assert any(line.startswith((f"torch=={release.torch} ", f"torch=={release.torch}+")) for line in lines)
     assert not any(trace in lock for trace in ("://", "--find-links", "--index-url", "-e ", " @ "))
     assert release.version == f"{release.torch}-{release.flavour}"
-    for name in (folder / "wanted").read_text().splitlines():
+    wanted = [
+        *(folder / "wanted").read_text().splitlines(),
+        *(("torchvision", "torchaudio") if "cuda" in facts else ()),
+    ]
+    for name in wanted:
         assert name.startswith("#") or f"\n{name}==" in f"\n{lock}", name
+    # It names what it is built on, which is a recipe as well, with the compiler that torch.compile calls.
+    assert "g++" in (ROOT / "images" / release.base / "packages").read_text()
+    if "cuda" in facts:
+        assert f"\nnvidia-nccl-cu12=={facts['nccl']} " in lock
+        assert f"\nnvidia-cudnn-cu12=={facts['cudnn']}." in lock
+
+
+def test_the_image_with_a_compiler_is_another_one_than_base_and_leaves_no_copy_of_its_recipe(
+    tmp_path: Path,
+) -> None:
+    told = [
+        subprocess.run(
+            [ROOT / "images" / name / "build.sh", "--revision"],
+            env={**os.environ, "TMPDIR": str(tmp_path)},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for name in ("base", "base-cc")
+    ]
+    assert told[0] != told[1] != ""
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_version_is_found_by_its_last_build_or_by_a_digest() -> None:
