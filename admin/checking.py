@@ -15,7 +15,6 @@ from admin.building import RECIPES
 from admin.call import Call, as_json, pass_call
 from admin.contract import ROWS, SURVEY, Answer, Outcome, Row, Subject, judged, settled
 from admin.output import field, listing, progress
-from gateway.devices import Health
 from gateway.errors import Code, PlatformError
 
 if TYPE_CHECKING:
@@ -88,7 +87,7 @@ def _check_free(call: Call, gpus: Sequence[str]) -> None:
     for gpu in gpus:
         if gpu not in known:
             raise PlatformError(Code.NOT_FOUND, f"There is no GPU {gpu}; see `gpuadmin gpu list`.")
-        if known[gpu].health is not Health.DRAINED or gpu in held:
+        if known[gpu].drained is None or gpu in held:
             raise PlatformError(
                 Code.CONFLICT,
                 f"The GPU {gpu} may be given to somebody meanwhile; first run `gpuadmin gpu drain {gpu}` and "

@@ -16,7 +16,7 @@ import pytest
 from gateway.docker.naming import WORKSPACE
 from tests.stories.conftest import a_pool
 from tests.support.derived import Derive, derived
-from tests.support.house import wait_for
+from tests.support.house import House, wait_for
 
 SECONDS = 1200
 SHELL_ROWS = ("tools", "account", "places", "rights", "python")
@@ -118,6 +118,19 @@ def test_a_check_that_is_killed_leaves_nothing_either(site: Site, base_image: st
     assert subprocess.run(of_it, capture_output=True, check=True).stdout == b""
     assert site.image("check", base_image)[0] == 0
     assert site.left() == []
+
+
+@pytest.mark.slow
+def test_a_gpu_that_nobody_may_be_given_is_tried_beside_a_gateway_that_runs(lab: House) -> None:
+    gpu = lab.listed("gpu", "list")[0]["id"]
+    for unfit, sentence in ((gpu, f"first run `gpuadmin gpu drain {gpu}`"), ("GPU-none", "no GPU GPU-none")):
+        refused = lab.admin("image", "check", lab.image, "--gpu", unfit, status=1).stderr
+        assert sentence in refused.splitlines()[-1]
+    lab.admin("gpu", "drain", gpu)
+    rows = {row["row"]: row for row in lab.listed("image", "check", lab.image, "--gpu", gpu)}
+    assert rows["gpu"]["result"] == "passed", rows["gpu"]
+    assert rows["matmul"]["result"] == "does not apply"
+    assert lab.listed("leases") == []
 
 
 @pytest.mark.slow
