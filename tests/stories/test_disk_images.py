@@ -53,6 +53,7 @@ def checked(house: House, check: str) -> str:
     return str(found)
 
 
+@pytest.mark.timeout(300)
 def test_a_full_workspace_in_an_image(house: House) -> None:
     """Fill it everywhere, log in, delete, be given more; nothing is lost, and what was removed is gone."""
     house.admin("quota", "set", "--default", "disk=64M")

@@ -338,6 +338,7 @@ def delete(folders: WorkspaceFolders, state: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("work", [prepare, grow, put_away, hand_over, delete])
 def test_a_gateway_that_is_killed_at_any_step_goes_on_where_it_was(
     state: Path, folders: WorkspaceFolders, work: Callable[[WorkspaceFolders, Path], None]
@@ -364,6 +365,7 @@ def test_a_gateway_that_is_killed_at_any_step_goes_on_where_it_was(
                 delete: set(),
             }[work]
         )
+        assert (state / "workspaces" / "removed" / "1.ext4").exists() is (work is put_away)
         folders.delete_put_away(1)
         folders.delete(ALICE.id)
         folders.delete(BOB.id)
