@@ -7,6 +7,7 @@ remembers nothing. Must not know SQL, containers, NVML or the clock.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,7 +17,7 @@ from gateway.scheduling.booking import LAB, Book, Grant, Notice, Policy
 from gateway.scheduling.ordering import Queue, lines, order
 from gateway.scheduling.standing import Standing
 from gateway.scheduling.timetable import FOREVER
-from gateway.scheduling.waiting import Entitlement, Holding, Request, Reservation
+from gateway.scheduling.waiting import Entitlement, Holding, Request, Reservation, profiles_of
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ def plan(
     The same input gives the same plan, in whatever order it is listed.
     """
     book = Book(devices, held, reservations, allowances, now, policy)
-    queue = Queue(waiting, usage, _reserved(waiting, held, reservations, now), now)
+    queue = Queue(waiting, usage, _reserved(waiting, devices, held, reservations, now), now)
     standings = []
     for place, request in enumerate(order(queue, policy.terms), 1):
         start, reasons = book.serve(request)
@@ -58,21 +59,29 @@ def plan(
 
 
 def _reserved(
-    waiting: Sequence[Request], held: Sequence[Holding], reservations: Sequence[Reservation], now: datetime
+    waiting: Sequence[Request],
+    devices: Sequence[Device],
+    held: Sequence[Holding],
+    reservations: Sequence[Reservation],
+    now: datetime,
 ) -> set[int]:
-    """The requests that reservations in force are for: of each person's, the oldest with room there."""
+    """The requests that reservations in force are for: of each person's, the oldest with room there.
+
+    A reserved slice makes room for a slice of its profile alone, a GPU for GPUs.
+    """
     hers = {(holding.user_id, device) for holding in held for device in holding.devices}
-    room: dict[int, set[str]] = {}
-    for reservation in reservations:
-        if reservation.begin <= now < reservation.end:
-            room.setdefault(reservation.user_id, set()).update(reservation.devices)
-    left = {
-        user: len([device for device in devices if (user, device) not in hers])
-        for user, devices in room.items()
+    profiles = profiles_of(devices)
+    room = {
+        (reservation.user_id, device)
+        for reservation in reservations
+        if reservation.begin <= now < reservation.end
+        for device in reservation.devices
     }
+    left = Counter((user, profiles.get(device)) for user, device in room - hers)
     found = set()
     for request in sorted(waiting, key=lambda request: (request.asked_at, request.id)):
-        if not request.preemptible and request.count <= left.get(request.user_id, 0):
-            left[request.user_id] -= request.count
+        kind = request.user_id, request.profile
+        if not request.preemptible and request.count <= left[kind]:
+            left[kind] -= request.count
             found.add(request.id)
     return found

@@ -267,6 +267,17 @@ def test_nobody_has_two_slices_whatever_is_free() -> None:
     assert starts(planned(two, devices)) == {1: 0, 2: 8}
 
 
+def test_a_reserved_slice_puts_nobody_first_for_a_gpu() -> None:
+    devices = [*gpus(1), *sliced(1, "1g.10gb")]
+    kept = [reserved(1, "bob", ["l1/1g.10gb@0"], -1, 12)]
+    waiting = [asks(1, "alice", ago=2), asks(2, "bob")]
+    assert places(planned(waiting, devices, reservations=kept)) == [1, 2]
+    waiting.append(asks(3, "bob", profile="1g.10gb"))
+    made = planned(waiting, devices, reservations=kept)
+    assert places(made) == [3, 1, 2]
+    assert granted(made) == {1: ("l0",), 3: ("l1/1g.10gb@0",)}
+
+
 def test_a_gpu_is_never_granted_whole_while_it_is_divided_or_a_part_of_it_is_held() -> None:
     divided = sliced(0, "1g.10gb")
     assert starts(planned([asks(1, "alice")], divided)) == {1: None}
