@@ -14,14 +14,16 @@ from datetime import datetime
 from gateway import usage
 from gateway.history import EVERY, NOTHING, GpuUse, Tally, Window
 from gateway.leases import Lease
+from gateway.scheduling.fairness import weigh
 
 
 @dataclass(frozen=True)
 class Share:
     """What a user or group held and used: GPU-seconds, of `leases` leases.
 
-    `utilization` has the per cent of the looks at the GPUs that told it, `busy` counts those above 0,
-    `samples` all looks. `cpu` is in microseconds, of containers with and without GPUs.
+    A slice counts its sevenths; in `device_seconds` it counts whole, as in the looks. `utilization` has the
+    per cent of the looks at the GPUs that told it, `busy` counts those above 0, `samples` all looks. `cpu` is
+    in microseconds, of containers with and without GPUs.
     """
 
     gpu_seconds: int = 0
@@ -30,6 +32,7 @@ class Share:
     busy: int = 0
     utilization: Tally = NOTHING
     cpu: int = 0
+    device_seconds: int = 0
 
     def __add__(self, other: Share) -> Share:
         """Both together."""
@@ -40,6 +43,7 @@ class Share:
             self.busy + other.busy,
             self.utilization + other.utilization,
             self.cpu + other.cpu,
+            self.device_seconds + other.device_seconds,
         )
 
     @property
@@ -57,9 +61,9 @@ class Share:
     @property
     def coverage(self) -> float | None:
         """The part of what was held that was looked at, 0 to 1; None when nothing was held."""
-        if not self.gpu_seconds:
+        if not self.device_seconds:
             return None
-        return min(1.0, self.samples * EVERY.total_seconds() / self.gpu_seconds)
+        return min(1.0, self.samples * EVERY.total_seconds() / self.device_seconds)
 
 
 def by_user(
@@ -78,7 +82,8 @@ def by_user(
     for lease in leases:
         seconds = usage.gpu_seconds(lease, since, until)
         if seconds:
-            add(lease.user_id, Share(gpu_seconds=seconds, leases=1))
+            each = round(seconds / weigh(lease.profile))
+            add(lease.user_id, Share(gpu_seconds=seconds, leases=1, device_seconds=each))
     consumed: dict[int, int] = {}
     for window in windows:
         for use in window.gpus:

@@ -57,6 +57,14 @@ WINDOWS = st.lists(
 LEASES = [lease(1, 1, -30, -3), lease(2, 1, -2, 5, "Y"), lease(3, 2, -40, -30), lease(4, 2, -5, 1, "Z", "X")]
 
 
+def test_of_a_slice_that_was_seen_half_the_time_half_is_seen() -> None:
+    """It counts a seventh of a GPU, and is looked at as often as a whole one."""
+    slice_ = replace(lease(1, 1, -7, 0, "S"), profile="1g.10gb")
+    looks = 7 * HOUR // EVERY // 2
+    share = reporting.by_user([slice_], [Window(SINCE, 300, 10, (GpuUse("S", 1, looks),))], SINCE, NOW)[1]
+    assert (share.gpu_seconds, share.coverage, share.used_seconds) == (3600, 0.5, None)
+
+
 @given(WINDOWS)
 def test_no_sample_of_a_lease_is_lost_whenever_the_clock_says_it_was_taken(windows: list[Window]) -> None:
     """Leases move when a clock is set, windows do not: all that was seen is still its holder's."""
@@ -100,7 +108,7 @@ def test_the_most_held_come_first_and_groups_have_their_members() -> None:
 
 def test_what_nobody_saw_is_not_0() -> None:
     assert (Share().used_seconds, Share().busy_share, Share().coverage) == (None, None, None)
-    assert Share(gpu_seconds=3600, samples=999).coverage == 1.0
+    assert Share(device_seconds=3600, samples=999).coverage == 1.0
 
 
 NAME = "a<b>&\"'\x1b[2J\x00\u202e"
