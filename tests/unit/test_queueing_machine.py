@@ -42,11 +42,15 @@ def machine() -> list[Device]:
 
 class Watched(Lab):
     """A lab in which, from one plan to the next, who is first is not put off: she begins when she was told,
-    or earlier, unless her own quota keeps her."""
+    or earlier, unless her own quota keeps her, or somebody's quota covers again what was to end for her."""
 
     first: tuple[int, datetime] | None = None
 
     def settle(self) -> None:
+        stopping = {run.request.user_id for run in self.running.values() if run.stop <= self.now}
+        if any(run.request.preemptible and run.request.user_id in stopping for run in self.running.values()):
+            # Who holds less may keep what is preemptible: nobody can count on its end any more.
+            self.first = None
         super().settle()
         standing = next(iter(self.plan.standings), None)
         told, self.first = self.first, None
