@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 from tests.conftest import GpuEngine
@@ -52,6 +53,30 @@ def test_a_container_without_a_request_has_neither_nodes_nor_the_library(
 ) -> None:
     done = run(gpu_engine, base_image, "ls /dev | grep nvidia; find / -xdev -name 'libnvidia*' 2>/dev/null")
     assert done.stdout == ""
+
+
+def test_a_slice_by_either_form_of_its_uuid_and_no_other(gpu_engine: GpuEngine, base_image: str) -> None:
+    """With the nodes of its GPU and of its two instances, as NVIDIA's driver numbers them."""
+    file, parent = gpu_engine.stand_ins / "state", MACHINE[1]
+    names = ("MIG-6b0c7b1e-0c5e-5d0e-9a57-6a8b8e1f7d11", f"MIG-{parent.uuid}/9/0")
+    slices = (state.Slice(names[0], gi=7), state.Slice(names[1], "2g.20gb", gi=9, start=4))
+    state.write(file, [MACHINE[0], replace(parent, mig=1, slices=slices), *MACHINE[2:]])
+    script = "nvidia-smi -L; cd /dev; ls -d nvidia* nvidia-caps/*"
+    try:
+        seen = [run(gpu_engine, base_image, script, "--gpus", f"device={name}") for name in names]
+    finally:
+        state.write(file, MACHINE)
+    kinds = (("1g.10gb", "201", "202"), ("2g.20gb", "219", "220"))
+    for done, name, (profile, *caps) in zip(seen, names, kinds, strict=True):
+        assert done.stdout.splitlines() == [
+            f"GPU 0: {parent.model} (UUID: {parent.uuid})",
+            f"  MIG {profile}     Device  0: (UUID: {name})",
+            "nvidia-caps",
+            *(f"nvidia-caps/nvidia-cap{number}" for number in caps),
+            "nvidia-uvm",
+            "nvidia1",
+            "nvidiactl",
+        ], done.stderr
 
 
 def test_an_unknown_uuid_keeps_the_container_from_starting(gpu_engine: GpuEngine, base_image: str) -> None:
