@@ -31,7 +31,7 @@ Floors: who may import whom. A test holds them (setup.cfg has the contracts)::
     2  broker rooms reception admission connections   use cases over ports
        wishes custody granting hygiene limiting rationing settling reconcile entering desk timekeeper
        replacing examining answering inquiries        `gpu`, and whose questions are being answered
-       restarting                                     what shows other GPUs than are held
+       restarting fetching                            what shows other GPUs than are held; images from afar
        parting idling                                 what saves its work before it is stopped, and what
                                                       is taken back when nobody uses it
     1  ports store verbs messages wire journal pipes  the seams, and the workers' protocol

@@ -97,7 +97,7 @@ class Broker:
         async with room.lock:
             # What has just been ended has nobody in it, though its sessions may not have heard yet.
             if room.link is None or not (room.entering or self.inside(user_id)):
-                await self._have_running(room, user_id, lambda text: None)
+                await self._have_running(room, user_id, lambda text, bar=False: None)
 
     async def read(self, user_id: int, unread: Unread) -> None:
         """She has read this; the next greeting does not say so again."""

@@ -46,7 +46,7 @@ class Custody:
 
     async def start(self, user_id: int) -> None:
         """Have her container running, as for a login."""
-        entry = await self._broker.enter(user_id, "operator", lambda text: None)
+        entry = await self._broker.enter(user_id, "operator", lambda text, bar=False: None)
         entry.line.close()
 
     async def stop(self, user_id: int, *, at_once: bool = False) -> None:

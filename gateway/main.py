@@ -24,6 +24,7 @@ from gateway.connections import Connections
 from gateway.errors import Code, PlatformError
 from gateway.evidence import proves
 from gateway.exporter import exported
+from gateway.fetching import Fetching
 from gateway.hostkeys import HostKeys
 from gateway.journal import explain, heard, note, take_logging
 from gateway.metrics import Metrics
@@ -104,6 +105,7 @@ async def _run(config: Config, parts: Parts, listener: socket.socket, count: int
                 admission.matches = matches
             answer = parts.answering.answer
             reception = Reception(parts.broker, connections, pipes.make, admission, answer, group, now)
+            reception.enter = Fetching(parts.desk, parts.backend, parts.broker, group).enter
             workers = Workers(count, worker_identity(), keys, connections, reception)
             overseer = Overseer(parts, connections, reception, workers)
             await overseer.begin()

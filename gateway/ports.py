@@ -15,12 +15,20 @@ from typing import Protocol
 
 from gateway.devices import Device
 from gateway.disks import Usage
+from gateway.images import ImageVersion
 from gateway.sessions import Exit, SessionRequest, Window
+from gateway.transfers import Transfer
 from gateway.users import User
 from gateway.workspaces import Container, ContainerSpec, Limits
 
 Now = Callable[[], datetime]
-Progress = Callable[[str], None]
+
+
+class Progress(Protocol):
+    """Hears what takes long, a line at a time."""
+
+    def __call__(self, text: str, bar: bool = False) -> None:
+        """Show it. A `bar` takes the place of the last one on a terminal; an empty one ends them."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +50,15 @@ class Backend(Protocol):
         The same spec twice is one container. A container made from another spec is replaced.
         Raises NOT_FOUND when the image is absent, and UNAVAILABLE with the engine's reason (for
         instance the GPU hook's) when it does not start; nothing half-made is left behind.
+        """
+
+    async def holds(self, digest: str) -> bool:
+        """Whether the image with this id is here."""
+
+    async def fetch(self, image: ImageVersion, told: Callable[[Transfer], None]) -> None:
+        """Fetch a version that was pushed once; `told` hears how far it is. Here already is success.
+
+        Raises NOT_FOUND, CONFLICT or UNAVAILABLE with the registry's fault; nothing half-made is left.
         """
 
     async def inspect(self, workspace_id: int) -> Container | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from datetime import datetime
 
@@ -25,10 +25,13 @@ from gateway.inquiries import AnswerUser, Inquiries
 from gateway.journal import explain, note
 from gateway.messages import MessageError
 from gateway.notices import Unread
+from gateway.ports import Progress
 from gateway.questions import Ask
+from gateway.rooms import Entry
 from gateway.store import LiveSession
 from gateway.users import Account
 
+EnterUser = Callable[[int, str, Progress, bool], Awaitable[Entry]]
 MakePipes = Callable[[int], list[int]]
 
 LONGEST_WORDS = 2_000
@@ -44,7 +47,7 @@ _SHOWN = re.compile(r"[ -~]{0,1024}")
 class Reception:
     """Serves every worker. `make_pipes(sets)` returns the descriptors of that many sets.
 
-    `answer(user_id, words, say)` answers `gpu`.
+    `answer(user_id, words, say)` answers `gpu`. `enter` is the broker's way in, or one that does more.
     """
 
     def __init__(
@@ -65,6 +68,7 @@ class Reception:
         self._now = now
         self._seen: set[int] = set()
         self.admission = admission
+        self.enter: EnterUser = lambda user_id, id_, progress, terminal: broker.enter(user_id, id_, progress)
         broker.end_sessions = self.end_user
         broker.announce = self.announce
         broker.occupied = self._occupied
@@ -176,11 +180,11 @@ class Reception:
             worker.send(verbs.Failed(message.request, known.code.value, text))
 
     async def _let_in(self, worker: Peer, message: verbs.Enter) -> None:
-        def progress(text: str) -> None:
-            worker.send(verbs.Progress(message.request, text[:LONGEST_WORDS]))
+        def progress(text: str, bar: bool = False) -> None:
+            worker.send(verbs.Progress(message.request, text[:LONGEST_WORDS], bar))
 
         connection = self._connections.holder(worker, message.ticket)
-        entry = await self._broker.enter(connection.user_id, connection.id, progress)
+        entry = await self.enter(connection.user_id, connection.id, progress, message.terminal)
         with entry.line:
             # She may have left, or been shut out, while her container started.
             self._connections.holder(worker, message.ticket)

@@ -21,7 +21,7 @@ from gateway.activity import Active
 from gateway.messages import MessageError, decode
 from gateway.questions import Answered, Ask, Said
 
-VERSION = 10
+VERSION = 11
 MOST_OFFERED = 8
 DESCRIPTORS_A_SET = 6
 """Three pipes, each as read end, write end: stdin, stdout, stderr."""
@@ -159,18 +159,20 @@ class Refused:
 
 @dataclass(frozen=True)
 class Enter:
-    """Worker: have the workspace's container running and give me a line to its runner."""
+    """Worker: have the container running and give me a line to its runner; a `terminal` sees progress."""
 
     request: int
     ticket: str
+    terminal: bool = False
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Broker: one line for a person who waits."""
+    """Broker: one line for a person who waits; a `bar` in the place of the last one."""
 
     request: int
     text: str
+    bar: bool = False
 
 
 @dataclass(frozen=True)
@@ -278,9 +280,8 @@ SIGNING = {kind.__name__: kind for kind in (Sign, Signature)}
 
 def descriptors(message: Any) -> int:
     """How many descriptors travel with this message."""
-    if isinstance(message, Piped):
-        return message.sets * DESCRIPTORS_A_SET
-    return 1 if isinstance(message, (Connection, Entered)) else 0
+    piped = message.sets * DESCRIPTORS_A_SET if isinstance(message, Piped) else 0
+    return 1 if isinstance(message, (Connection, Entered)) else piped
 
 
 def from_worker(data: bytes, count: int) -> Any:

@@ -16,14 +16,17 @@ from datetime import timedelta
 from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
-from gateway.docker import containers, limits, networks
+from gateway.docker import containers, images, limits, networks
 from gateway.docker.client import LONG_SECONDS, SHORT_SECONDS, Client, engine_call, refused, unanswered
 from gateway.docker.ends import ends
 from gateway.docker.engine import EngineFacts, parse
+from gateway.docker.fetching import fetch
 from gateway.docker.firewall import Firewall
 from gateway.docker.reach import reaches
 from gateway.docker.spec import create_body
+from gateway.images import ImageVersion
 from gateway.ports import ContainerEnd, Progress
+from gateway.transfers import Transfer
 from gateway.workspaces import Container, ContainerSpec, Limits, spec_hash
 
 P = ParamSpec("P")
@@ -51,6 +54,7 @@ class DockerBackend:
         driver: containers.Driver = lambda: None,
     ) -> None:
         self._instance = instance
+        self._base_url = base_url
         self._driver = driver
         self._firewall = Firewall(instance, pool)
         self._quick = Client(base_url, SHORT_SECONDS)
@@ -63,6 +67,14 @@ class DockerBackend:
     async def start(self, spec: ContainerSpec, progress: Progress) -> Container:
         """See the port. A container that does not run is removed and made anew, never started again."""
         return await self._alone(spec.workspace_id, lambda: self._started(spec, progress))
+
+    async def holds(self, digest: str) -> bool:
+        """See the port."""
+        return await self._look(images.find, digest, self._base_url) is not None
+
+    async def fetch(self, image: ImageVersion, told: Callable[[Transfer], None]) -> None:
+        """See the port."""
+        await fetch(image, told, self._base_url)
 
     async def inspect(self, workspace_id: int) -> Container | None:
         """See the port."""

@@ -50,15 +50,17 @@ class Brokerage:
         self._send(evidence)
         return ticket
 
-    async def enter(self, ticket: str, progress: Progress) -> tuple[socket.socket, str, str]:
+    async def enter(
+        self, ticket: str, progress: Progress, terminal: bool = False
+    ) -> tuple[socket.socket, str, str]:
         """A line to the runner in the user's container, a greeting for terminals, and news for the first.
 
-        `progress` hears what takes long.
+        `progress` hears what takes long, and who has a `terminal` sees it.
         """
         request = self._next()
         self._progress[request] = progress
         try:
-            message, fds = await self._ask(request, verbs.Enter(request, ticket))
+            message, fds = await self._ask(request, verbs.Enter(request, ticket, terminal))
         finally:
             self._progress.pop(request, None)
         return socket.socket(fileno=fds[0]), message.greeting, message.news
@@ -148,7 +150,7 @@ class Brokerage:
                 self._judged(message)
             case verbs.Progress():
                 if message.request in self._progress:
-                    self._progress[message.request](message.text)
+                    self._progress[message.request](message.text, message.bar)
             case Said():
                 if message.request in self._says:
                     self._says[message.request](message.text, message.error)

@@ -55,11 +55,15 @@ class Entry:
         self._ticket = verdict.ticket
         return verdict.permits
 
-    async def runner(self, progress: Progress) -> Runner:
-        """The runner of this user's container, which is started when need be. Raises PlatformError."""
+    async def runner(self, progress: Progress, terminal: bool = False) -> Runner:
+        """The runner of this user's container, which is started when need be. Raises PlatformError.
+
+        Who has a `terminal` sees `progress`, however long it takes; all others are told soon to come back.
+        """
         async with self._lock:
             if self._runner is None:
-                line, self._greeting, self._news = await self._brokerage.enter(self._ticket, progress)
+                entered = await self._brokerage.enter(self._ticket, progress, terminal)
+                line, self._greeting, self._news = entered
                 self._runner = self._make_runner(line, self._pipes)
                 if self._left:
                     self._runner.close()

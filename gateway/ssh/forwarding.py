@@ -190,5 +190,5 @@ def _text(raw: bytes) -> str:
     return raw.decode("utf-8", "surrogateescape")
 
 
-def _unheard(text: str) -> None:
+def _unheard(text: str, bar: bool = False) -> None:
     """Nobody reads of progress where no terminal is."""

@@ -203,7 +203,7 @@ class Session(asyncssh.SSHServerSession[bytes]):
                 self._channel.resume_reading()
             self._exit(Exit(await answered(self._connection.entry, self.id, self._channel, asked, self._pty)))
             return
-        runner = await self._connection.entry.runner(self.say)
+        runner = await self._connection.entry.runner(self.say, self._pty is not None)
         greeted = self._pty is not None and self._kind is Kind.SHELL
         try:
             await self._connection.entry.begin_session(
@@ -269,10 +269,10 @@ class Session(asyncssh.SSHServerSession[bytes]):
             self._input.end()
         self._channel.resume_reading()
 
-    def say(self, text: str) -> None:
+    def say(self, text: str, bar: bool = False) -> None:
         """A line of ours for the person, on stderr."""
         with suppress(OSError):
-            self._channel.write_stderr(words.line(text, self._pty is not None))
+            self._channel.write_stderr(words.line(text, self._pty is not None, bar))
 
     def _exit(self, ended: Exit) -> None:
         """Send the status after the last byte, which a slow client may not have taken yet."""

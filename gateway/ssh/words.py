@@ -23,14 +23,18 @@ def status(error: PlatformError) -> int:
     return _STATUS.get(error.code, 1)
 
 
-def line(text: str, terminal: bool) -> bytes:
+def line(text: str, terminal: bool, bar: bool = False) -> bytes:
     """One line of ours for stderr, with the line end that a raw terminal needs.
 
-    An engine's reason may quote what a user wrote, so nothing in it steers a terminal.
+    A `bar` is drawn over the last one, until an empty one ends the line (ECMA-48 section 8.3.41: EL). An
+    engine's reason may quote what a user wrote, so nothing in it steers a terminal.
     """
+    if bar and not text:
+        return b"\r\n"
     plain = "".join(mark if mark.isprintable() else " " for mark in text)
     end = "\r\n" if terminal else "\n"
-    return f"gpu-gateway: {plain}{end}".encode("utf-8", "replace")
+    shown = f"\rgpu-gateway: {plain}\x1b[K" if bar else f"gpu-gateway: {plain}{end}"
+    return shown.encode("utf-8", "replace")
 
 
 def notice(text: str) -> bytes:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import secrets
 import subprocess
 import tarfile
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from datetime import timedelta
 from io import BytesIO
 from pathlib import Path
@@ -17,7 +19,9 @@ from click.testing import CliRunner
 
 from admin.main import cli
 from gateway.docker import images, keeping, registry
+from gateway.docker.backend import DockerBackend
 from gateway.errors import Code, PlatformError
+from gateway.images import ImageVersion
 from gateway.references import Reference
 from gateway.transfers import Transfer
 from tests.support.docker_world import docker
@@ -186,6 +190,30 @@ def test_a_registry_that_is_away_closed_or_has_no_such_image(
     with pytest.raises(PlatformError, match=r"no basic auth credentials.*docker login") as caught:
         registry.push(other, Reference(place.repository, tag="2"), quiet)
     assert keeping_all() == before
+
+
+async def test_a_backend_fetches_in_the_background(site: Registry, make: Make) -> None:
+    digest, ref = make(), f"gpu-gateway-test/{secrets.token_hex(4)}:1"
+    place, heard = pushed(site, digest), list[Transfer]()
+    image = ImageVersion(1, ref, "x", "1", "cpu", digest, registry_digest=str(place))
+    backend = DockerBackend("0000", "10.214.0.0/20")
+    try:
+        assert not await backend.holds(digest)
+        await backend.fetch(image, heard.append)
+        assert heard[-1].arrived
+        assert await backend.holds(digest)
+        assert docker("image", "inspect", "-f", "{{.Id}}", ref).stdout.strip() == digest
+        docker("image", "rm", "-f", digest)
+        # Given up half-way: the engine holds nothing of it, and the loop is not held up.
+        with spoiled(site, never) as host:
+            docker("image", "rm", "-f", digest, check=False)
+            away = replace(image, registry_digest=str(place).replace(site.host, host))
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(1):
+                    await backend.fetch(away, heard.append)
+            assert not await backend.holds(digest)
+    finally:
+        await backend.close()
 
 
 @pytest.mark.slow

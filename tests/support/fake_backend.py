@@ -8,14 +8,22 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from itertools import count
 
 from gateway.errors import Code, PlatformError
+from gateway.images import ImageVersion
 from gateway.ports import ContainerEnd, Progress
+from gateway.transfers import Transfer
 from gateway.workspaces import Container, ContainerSpec, Limits, spec_hash
+
+Serve = Callable[[ImageVersion, Callable[[Transfer], None]], Awaitable[None]]
+
+
+async def _at_once(image: ImageVersion, told: Callable[[Transfer], None]) -> None:
+    """A registry next door."""
 
 
 class FakeBackend:
@@ -33,6 +41,8 @@ class FakeBackend:
         self.memory_in_use: dict[int, int] = {}
         self.fail_limits: set[int] = set()
         self.barred: set[int] = set()
+        self.fetched: list[str] = []
+        self.serve: Serve = _at_once
         self._containers: dict[int, Container] = {}
         self._processes: defaultdict[int, int] = defaultdict(int)
         self._listeners: set[asyncio.Queue[ContainerEnd]] = set()
@@ -63,6 +73,18 @@ class FakeBackend:
             self.limits[spec.workspace_id] = spec.limits
             self.started.append(spec)
             return made
+
+    async def holds(self, digest: str) -> bool:
+        """See the port."""
+        await self._turn()
+        return digest in self.images
+
+    async def fetch(self, image: ImageVersion, told: Callable[[Transfer], None]) -> None:
+        """See the port: as long as `serve` takes."""
+        await self._turn()
+        self.fetched.append(image.digest)
+        await self.serve(image, told)
+        self.images.add(image.digest)
 
     async def inspect(self, workspace_id: int) -> Container | None:
         """See the port."""

@@ -183,7 +183,9 @@ class House:
         whole = text[: text.rfind("\n") + 1]
         return [json.loads(line) for line in whole.splitlines() if line.startswith("{")]
 
-    def admin(self, *words: str, stdin: str = "", status: int | None = 0) -> subprocess.CompletedProcess[str]:
+    def admin(
+        self, *words: str, stdin: str = "", status: int | None = 0, seconds: float = SECONDS
+    ) -> subprocess.CompletedProcess[str]:
         """`gpuadmin WORDS`; `status` is asserted unless it is None."""
         ended = subprocess.run(
             [sys.executable, "-c", "from admin.main import main; main()", *words],
@@ -191,7 +193,7 @@ class House:
             input=stdin,
             capture_output=True,
             text=True,
-            timeout=SECONDS,
+            timeout=seconds,
         )
         assert status is None or ended.returncode == status, (words, ended)
         return ended

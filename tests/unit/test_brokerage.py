@@ -69,11 +69,16 @@ def null() -> int:
 
 
 async def test_entering(lines: Lines) -> None:
-    heard: list[str] = []
-    entering = asyncio.create_task(lines.brokerage.enter("t1", heard.append))
+    heard: list[tuple[str, bool]] = []
+
+    def progress(text: str, bar: bool = False) -> None:
+        heard.append((text, bar))
+
+    entering = asyncio.create_task(lines.brokerage.enter("t1", progress, terminal=True))
     asked = await lines.asked()
-    assert asked.ticket == "t1"
+    assert (asked.ticket, asked.terminal) == ("t1", True)
     lines.answer(verbs.Progress(asked.request, "soon"))
+    lines.answer(verbs.Progress(asked.request, "sooner", True))
     lines.answer(verbs.Progress(asked.request + 1, "somebody else's"))
     ours, theirs = wire.pair()
     ours.close()
@@ -81,7 +86,7 @@ async def test_entering(lines: Lines) -> None:
     line, greeting, news = await entering
     with line:
         assert line.type == socket.SOCK_SEQPACKET
-    assert (greeting, news, heard) == ("hi", "new", ["soon"])
+    assert (greeting, news, heard) == ("hi", "new", [("soon", False), ("sooner", True)])
 
 
 async def test_pipes(lines: Lines) -> None:

@@ -42,3 +42,8 @@ def test_foreign_bytes_are_shown_and_can_be_read_back() -> None:
 )
 def test_a_signal_that_the_rfc_does_not_list_gets_sshds_word(name: str, said: str) -> None:
     assert words.signal_name(name) == said
+
+
+def test_a_bar_is_drawn_over_the_last_one_and_then_ended() -> None:
+    assert words.line("[##--]\x1b[2J", True, True) == b"\rgpu-gateway: [##--] [2J\x1b[K"
+    assert words.line("", True, True) == b"\r\n"
