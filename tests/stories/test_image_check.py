@@ -108,7 +108,7 @@ def test_an_image_that_lacks_something_is_not_added_and_everything_missing_is_sa
 @pytest.mark.slow
 def test_a_check_that_is_killed_leaves_nothing_either(site: Site, base_image: str, derive: Derive) -> None:
     # Its login shell reads a pipe that nobody writes to, so that the check never gets further.
-    ref = derive(base_image, "mkfifo /etc/nothing", "ENV BASH_ENV=/etc/nothing")
+    ref = derive(base_image, "mkfifo /etc/nothing; sed -i '1i . /etc/nothing' /etc/bash.bashrc")
     of_it = ["docker", "ps", "-aq", "--filter", f"ancestor={ref}", "--filter", f"label={WORKSPACE}"]
     with site.start("check", ref) as process:
         wait_for(lambda: subprocess.run(of_it, capture_output=True, check=True).stdout, "its container")
@@ -140,7 +140,7 @@ def test_a_gpu_that_nobody_may_be_given_is_tried_beside_a_gateway_that_runs(lab:
     [
         ("tools", "rm /usr/bin/flock", "", "missing: flock"),
         ("account", "sed -i 's/^passwd:.*/passwd: db/' /etc/nsswitch.conf", "", "getent knows no account"),
-        ("places", "echo HOME=/nowhere >/etc/moved", "ENV BASH_ENV=/etc/moved", "/nowhere cannot be written"),
+        ("places", "sed -i '1i HOME=/nowhere' /etc/bash.bashrc", "", "/nowhere cannot be written"),
         ("rights", "chmod g+s /usr/bin/tail", "", "gives rights: /usr/bin/tail"),
         ("python", "true", "LABEL io.gpu-gateway.python=3.9.1", "its label says 3.9.1"),
     ],
