@@ -210,9 +210,9 @@ def test_who_was_not_there_when_her_gpu_failed_reads_of_it_at_her_next_login(
     rosa = lab.add("rosa")
     lab.admin("allocate", "rosa", "--device", MACHINE[0].uuid)
     assert rosa.ssh("nvidia-smi -L").stdout.count(b"GPU-") == 1
+    (container,) = lab.containers()
     change(0, lost=15)
     wait_for(lambda: leases_of(lab, "rosa")[0]["devices"] == [MACHINE[1].uuid], "the GPU in its place")
-    (container,) = lab.containers()
     wait_for(lambda: lab.containers() not in ([], [container]), "the container that shows it")
     for news in (True, False):
         with Terminal(["ssh", "-F", rosa.config, "-tt", "gw"]) as terminal:
