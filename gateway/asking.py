@@ -103,6 +103,7 @@ Your GPUs on this machine, from inside your workspace or as `ssh GATEWAY gpu COM
   gpu apply                               restart your container now, for GPUs that it does not show yet
   gpu later [--for 30m]                   put that restart off
   gpu history [--json]                    what you held in the last 30 days
+  gpu jupyter [--stop]                    JupyterLab in your workspace, and how to open it
 
 Example:
   gpu request 1 --for 8h
@@ -177,14 +178,28 @@ The leases that you held in the last 30 days, the newest first, and the GPU-hour
 Example:
   gpu history
 """,
+    "jupyter": """\
+Usage: gpu jupyter [--stop]
+
+Start JupyterLab in your workspace, on a port that only you can reach, and say what to type on your own
+machine and which address to open there. It goes on when you log out; the same command finds it again, and
+--stop ends it.
+
+Example:
+  gpu jupyter
+""",
 }
 
 
 def words_of(command: bytes) -> tuple[str, ...] | None:
-    """The words after `gpu` when a command line is wholly ours; None when a shell has to read it."""
+    """The words after `gpu` when a command line is wholly ours; None when a shell has to read it.
+
+    That is so of `gpu jupyter` as well, which starts a program in the container.
+    """
     if _LINE.fullmatch(command) is None:
         return None
-    return tuple(command.decode("ascii").split()[1:])
+    words = tuple(command.decode("ascii").split()[1:])
+    return None if words[:1] == ("jupyter",) else words
 
 
 def parse(words: Sequence[str]) -> Question:
@@ -198,6 +213,8 @@ def parse(words: Sequence[str]) -> Question:
         raise _invalid(f"There is no command {name!r}; the commands are {', '.join(HELP)}")
     if "--help" in rest or "-h" in rest:
         return Help(HELP[name])
+    if name == "jupyter":
+        raise _invalid("gpu jupyter takes --stop or nothing; see: gpu jupyter --help")
     if len(words) > MOST_WORDS:
         raise _invalid("These are too many words")
     options, others = _split(name, rest)

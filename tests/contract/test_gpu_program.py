@@ -193,3 +193,25 @@ def test_it_is_one_file_that_runs_by_itself(tmp_path: Path) -> None:
     assert program.read_bytes().startswith(b"#!/usr/bin/python3 -ISB\n")
     assert list(tmp_path.iterdir()) == [program]
     compile(program.read_text(), "gpu", "exec")
+
+
+def test_an_image_without_jupyterlab_says_how_to_get_it(tmp_path: Path) -> None:
+    environment = {"PATH": str(tmp_path), "XDG_RUNTIME_DIR": str(tmp_path), "HOME": str(tmp_path)}
+    for words, sentence in (
+        (["jupyter"], "This image has no JupyterLab; install it with: pip install jupyterlab"),
+        (["jupyter", "--stop"], "No JupyterLab of gpu jupyter runs."),
+    ):
+        done = subprocess.run(
+            [sys.executable, gpu.__file__, *words],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert (done.returncode, done.stdout, done.stderr) == (1, "", f"gpu: {sentence}\n")
+
+
+async def test_other_words_with_jupyter_are_asked_of_the_gateway(counter: Counter) -> None:
+    for words in (("jupyter", "--help"), ("jupyter", "lab")):
+        await (await counter.run(*words)).communicate()
+    assert counter.asked == [("jupyter", "--help"), ("jupyter", "lab")]
