@@ -75,14 +75,22 @@ def test_a_pin_waits_while_she_works(lab: House, make: Callable[[str, str], str]
 def test_gpus_are_refused_to_an_image_that_needs_a_newer_driver(
     lab: House, make: Callable[[str, str], str]
 ) -> None:
-    dora, too_new = lab.add("dora"), make("new", "999.1")
-    lab.admin("image", "add", "--no-check", too_new)
+    dora, harmless, too_new = lab.add("dora"), make("new", ""), make("new", "999.1")
+    for ref in (harmless, too_new):
+        lab.admin("image", "add", "--no-check", ref)
     sentence = f"The image {too_new} needs NVIDIA's driver 999.1 or newer to use GPUs, and this machine has "
     lab.admin("allocate", "dora", "--gpus", "1")
     assert dora.ssh("nvidia-smi -L").stdout.count(b"GPU-") == 1
     for whom in ("dora", "--default"):
         refused = lab.admin("image", "pin", whom, too_new, status=1).stderr
         assert refused.startswith(f"gpuadmin: {sentence}{state.DRIVER};"), refused
+    lab.admin("image", "pin", "--default", harmless.rpartition(":")[0])
+    lab.admin("group", "add", "vision")
+    lab.admin("group", "join", "vision", "dora")
+    for words in (["promote"], ["promote", "--group", "vision"], ["pin", "--group", "vision"]):
+        refused = lab.admin("image", *words, too_new, status=1).stderr
+        assert refused.startswith(f"gpuadmin: {sentence}{state.DRIVER};"), (words, refused)
+    lab.admin("image", "pin", "--default", lab.image)
     lab.admin("release", "dora")
     # Without GPUs it runs, and the gate is at the start of a container that would have them.
     lab.admin("image", "pin", "dora", too_new)
