@@ -188,8 +188,13 @@ def _gateway(call: Call, config: Config) -> Iterator[int]:
 @contextmanager
 def _ours(folder: Path) -> Iterator[bool]:
     """Have a trial's folder to ourselves during the block; False when the check that it belongs to lives."""
-    # Not the folder itself, which the store locks while it opens the database.
-    descriptor = os.open(folder / "check.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        # Not the folder itself, which the store locks while it opens the database.
+        descriptor = os.open(folder / "check.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except FileNotFoundError:
+        # Another check has just ended, and its folder with it.
+        yield False
+        return
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -14,7 +14,7 @@ import signal
 import sys
 import threading
 from collections.abc import Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -55,7 +55,9 @@ def clear(config: Config) -> None:
     with closing(Store.open(config.state, this_machine(), config.uids)) as store:
         instance = store.instance()
     remove_all(instance)
-    shutil.rmtree(config.state)
+    # Two may clear what was left by a check that was killed: its own gateway, and the next check.
+    with suppress(FileNotFoundError):
+        shutil.rmtree(config.state)
 
 
 def main() -> int:
