@@ -28,7 +28,9 @@ def test_each_command_is_understood(call: str) -> None:
 
 
 def test_each_command_is_there() -> None:
-    assert {call.split()[1] for call in CALLS} == set(asking.HELP)
+    """`gpu jupyter`, which the gateway does not answer itself, with what it prints."""
+    assert {call.split()[1] for call in CALLS} == set(asking.HELP) - {"jupyter"}
+    assert "$ gpu jupyter\n" in TEXT
 
 
 @pytest.mark.parametrize("block", BLOCKS)
