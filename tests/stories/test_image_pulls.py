@@ -29,7 +29,7 @@ def test_a_terminal_watches_and_an_editor_is_told_in_time(base_image: str, tmp_p
 
     with registry(tmp_path) as site, spoiled(site, hold) as host:
         house = a_house(base_image, {**os.environ, "DOCKER_CONFIG": str(site.docker_config)})
-        ref = f"gpu-gateway-test/{secrets.token_hex(4)}:1"
+        ref, digest = f"gpu-gateway-test/{secrets.token_hex(4)}:1", ""
         try:
             (tmp_path / "noise").write_bytes(os.urandom(SIZE + 1))
             container = house.docker("create", base_image, "true")
@@ -64,4 +64,6 @@ def test_a_terminal_watches_and_an_editor_is_told_in_time(base_image: str, tmp_p
         finally:
             served.set()
             ended(house)
-            house.docker("image", "rm", "-f", ref)
+            # By its id: it has the digest of the registry for a name as well.
+            if digest:
+                house.docker("image", "rm", "-f", digest)
