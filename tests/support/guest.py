@@ -34,6 +34,17 @@ echo "guest ended with $?"
 """
 
 
+def memory_folder(folder: Path, size: int) -> Path:
+    """Where a kernel of this kind keeps its memory of `size` bytes: in memory, or else in `folder`."""
+    shared = Path("/dev/shm")
+    if not shared.is_dir():
+        return folder
+    seen = os.statvfs(shared)
+    # It is mapped to be executed.
+    fits = not seen.f_flag & os.ST_NOEXEC and seen.f_bavail * seen.f_frsize > size
+    return shared if fits else folder
+
+
 def run_in_guest(folder: Path, tests: Path, *disks: Path) -> str:
     """Run a file of tests there: all that it printed, whose last line of ours has pytest's status.
 
@@ -52,7 +63,7 @@ def run_in_guest(folder: Path, tests: Path, *disks: Path) -> str:
     with subprocess.Popen(
         ["linux.uml", "rootfstype=hostfs", "root=/dev/root", "rootflags=/", "rw", "mem=512M", "quiet"]
         + [f"init={init}", *names, "con0=null,fd:1", "con=null"],
-        env={**os.environ, "HOME": str(folder)},
+        env={**os.environ, "HOME": str(folder), "TMPDIR": str(memory_folder(folder, 512 << 20))},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
