@@ -20,7 +20,7 @@ from sqlite_utils.db import Table
 from gateway.errors import Code, PlatformError
 from gateway.sqlite import directory
 from gateway.sqlite.faults import damaged, mapped
-from gateway.sqlite.latest_migrations import known, migrations
+from gateway.sqlite.schema import known, migrations
 
 NAME = "gateway.db"
 _BUSY_SECONDS = 5.0

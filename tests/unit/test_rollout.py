@@ -19,8 +19,8 @@ from gateway.channels import MOVES, Channel, Move, moved
 from gateway.errors import Code, PlatformError
 from gateway.images import ImageVersion
 from gateway.rollout import Canary, Rollout, bucket, chosen, disposable, parse_percent
-from gateway.sqlite.latest_migrations import migrations
 from gateway.sqlite.rows import stamp
+from gateway.sqlite.schema import migrations
 from gateway.sqlite.store import Store
 from tests.support.stores import NOW, add_people, open_store, stocked
 

@@ -22,7 +22,7 @@ import pytest
 from gateway.errors import Code, PlatformError
 from gateway.sqlite import directory
 from gateway.sqlite.database import Database
-from gateway.sqlite.latest_migrations import known
+from gateway.sqlite.schema import known
 from tests.support.stores import NOW, add_people, open_store
 
 GROUP = 54321

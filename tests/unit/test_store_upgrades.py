@@ -13,8 +13,8 @@ from sqlite_utils import Database
 from gateway.devices import DeviceRequest
 from gateway.errors import Code, PlatformError
 from gateway.leases import Lease, State
-from gateway.sqlite.latest_migrations import migrations
 from gateway.sqlite.rows import stamp
+from gateway.sqlite.schema import migrations
 from tests.support.stores import NOW, add_people, gpu, open_store
 
 HOUR = timedelta(hours=1)

@@ -1,23 +1,15 @@
-"""The shape of the database, as the list of steps that led to it.
+"""Steps of the schema: people, GPUs, leases, workspaces, and what operators ask for.
 
-Owns the schema. Steps are only ever appended: a step that was released has run somewhere. Instants are
-text in UTC (`rows.stamp`), amounts are whole bytes, seconds or counts.
+Owns these. They have run somewhere, and stay as they are.
 """
 
 from __future__ import annotations
 
 import secrets
 
-from sqlite_utils import Database, Migrations
+from sqlite_utils import Database
 
-migrations = Migrations("gateway")
-
-
-def known() -> set[str]:
-    """The names of all steps: to an empty database every one of them is still to be applied."""
-    # Without plugins: the library would look through every package that is installed, and run what it found.
-    with Database(memory=True, execute_plugins=False) as empty:
-        return {step.name for step in migrations.pending(empty)}
+from gateway.sqlite.schema.steps import migrations
 
 
 @migrations()

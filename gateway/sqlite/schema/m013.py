@@ -1,15 +1,13 @@
-"""The newer steps, which follow those of migrations.py and come before those of latest_migrations.py.
+"""Steps of the schema: evidence, the life of a lease, health, history and versions of images.
 
-Owns that part of the schema.
+Owns these. They have run somewhere, and stay as they are.
 """
 
 from __future__ import annotations
 
 from sqlite_utils import Database
 
-from gateway.sqlite.migrations import known, migrations
-
-__all__ = ["known", "migrations"]
+from gateway.sqlite.schema.steps import migrations
 
 
 @migrations()
