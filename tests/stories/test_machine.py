@@ -13,11 +13,13 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.conftest import ROOT
 from tests.support.machine import CHECKOUT, Machine, make_disk
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 STATE = "/var/lib/gpu-gateway"
+CONFIG = "/etc/gpu-gateway/config.toml"
 MIB = 1 << 20
 _NUMBERS = itertools.count(1)
 
@@ -166,3 +168,40 @@ def test_after_a_power_cut_the_first_login_works(machine: Machine) -> None:
     _wait_for_port(machine)
     assert _ssh(machine, gina, "cat kept").split()[-1] == "safe"
     assert machine.run("systemctl show -P NRestarts gpu-gateway") == "0\n"
+
+
+def test_disk_images_under_systemd_and_over_a_power_cut(machine: Machine) -> None:
+    """With the rights that docs/operations.md adds: the engine sees what a hardened service mounts."""
+    manual = (ROOT / "docs" / "operations.md").read_text()
+    blocks = re.findall(r"```sh\n(.*?)```", manual, re.DOTALL)
+    (block,) = (each for each in blocks if "disk-images.conf" in each)
+    machine.run(f"set -e; sed -i 's/^#enforcer = .*/enforcer = \"image\"/' {CONFIG}\n{block}")
+    _wait_for_port(machine)
+    try:
+        hilda = _add(machine)
+        machine.run(f"gpuadmin quota set {hilda} disk=64M")
+        said = _ssh(machine, hilda, "dd if=/dev/zero of=big bs=1M count=100; stat -c %s big")
+        assert "No space left on device" in said, said
+        machine.run(f"gpuadmin quota set {hilda} disk=400M")
+        write = "echo safe >kept; dd if=/dev/zero of=big bs=1M count=300; sync; stat -c %s big"
+        said = _ssh(machine, hilda, write)
+        assert said.split()[-1] == str(300 * MIB), said
+        (image,) = machine.run("losetup -n -O BACK-FILE").split()
+        assert re.fullmatch(rf"{STATE}/workspaces/disks/[0-9]+\.ext4", image)
+        machine.run("systemctl restart gpu-gateway")
+        _wait_for_port(machine)
+        assert _ssh(machine, hilda, "cat kept").split()[-1] == "safe"
+        machine.cut_power()
+        machine.boot()
+        _wait_for_port(machine)
+        assert machine.run("losetup -n -O BACK-FILE") == ""
+        assert _ssh(machine, hilda, "cat kept; stat -c %s big").split()[-2:] == ["safe", str(300 * MIB)]
+        machine.run(f"gpuadmin workspace remove {hilda} --now")
+        assert machine.run("losetup -n -O BACK-FILE") == ""
+    finally:
+        machine.run(
+            f"set -e; sed -i 's/^enforcer = .*/#enforcer = \"file system\"/' {CONFIG}; "
+            "rm /etc/systemd/system/gpu-gateway.service.d/disk-images.conf; "
+            "systemctl daemon-reload; systemctl restart gpu-gateway"
+        )
+        _wait_for_port(machine)
