@@ -82,7 +82,7 @@ def test_gpuadmin_that_is_ended_ends_its_build_and_records_nothing(
     """The real recipe, whose index does not answer: ^C, kill, and a terminal that is closed."""
     with closing(open_store(tmp_path / "state")) as store:
         digest = docker("image", "inspect", "-f", "{{.Id}}", recipe.base)
-        store.add_image("base", "1", "cpu", recipe.base, digest, "test", NOW)
+        store.add_image("base-cc", "1", "cpu", recipe.base, digest, "test", NOW)
         with socket.create_server(("127.0.0.1", 0)) as silent:
             url = f"http://127.0.0.1:{silent.getsockname()[1]}/simple"
             gpuadmin = subprocess.Popen(
@@ -105,7 +105,7 @@ def test_gpuadmin_that_is_ended_ends_its_build_and_records_nothing(
                 while asked.recv(65536):
                     pass
         assert (gpuadmin.returncode, said.splitlines()[-1]) == (status, sentence)
-        assert [image.name for image in store.images()] == ["base"]
+        assert [image.name for image in store.images()] == ["base-cc"]
     assert recipe.traces() == []
 
 
