@@ -83,7 +83,7 @@ def test_the_sites_certificates_reach_the_recipe(tmp_path: Path, base_image: str
             text=True,
             check=True,
         ).stdout.strip()
-        store.add_image("base", "1", "cpu", base_image, digest, "test", NOW)
+        store.add_image("base-cc", "1", "cpu", base_image, digest, "test", NOW)
     options = ["--config", str(config), "--state", str(state)]
     result = CliRunner().invoke(cli, [*options, "image", "build", "pytorch", "--flavour", "cpu"])
     assert result.exit_code == 75
