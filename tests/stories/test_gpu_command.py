@@ -173,7 +173,7 @@ def test_bad_words_are_one_sentence_and_change_nothing(lab: House, dora: Person,
         (f"extend {others['id']} --for 1h", 1),
         (f"extend 9{others['id']}", 1),
         ("extend", 1),
-        ("jupyter", 2),
+        ("notebook", 2),
     ):
         done = dora.ssh(f"gpu {words}".rstrip())
         assert (done.returncode, done.stdout) == (status, b""), (words, done)

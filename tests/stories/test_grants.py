@@ -139,7 +139,7 @@ def test_refusals_are_one_sentence_and_change_nothing(lab: House, carol: Person)
         (("allocate", carol.name, "--gpus", "0"), 2),
         (("allocate", carol.name, "--gpus", "1.5"), 2),
         (("allocate", carol.name, "--gpus", "1", "--for", "soon"), 2),
-        (("allocate", carol.name, "--gpus", "1", "--mig", "1g.10gb"), 2),
+        (("allocate", carol.name, "--gpus", "1", "--mig", "1g.10gb"), 1),
         (("release", "nobody-here"), 1),
     ):
         refused = lab.admin(*words, status=status)
