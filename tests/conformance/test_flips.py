@@ -32,7 +32,7 @@ FLIPS = [
         "1 exit statuses", "ssh/session.py", "self._channel.exit(ended.status if", "self._channel.exit(0 if"
     ),
     Flip("2 a program that is killed", "ssh/session.py", "if ended.signal is not None:", "if False:"),
-    Flip("3 stdout and stderr apart", "ssh/session.py", "self._channel, STDERR))", "self._channel))"),
+    Flip("3 stdout and stderr apart", "ssh/session.py", "self._channel, STDERR, ", "self._channel, None, "),
     Flip(
         "4 the end of input is not the end",
         "ssh/pump.py",
