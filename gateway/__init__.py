@@ -35,7 +35,7 @@ Floors: who may import whom. A test holds them (setup.cfg has the contracts)::
        parting idling                                 what saves its work before it is stopped, and what
                                                       is taken back when nobody uses it
     1  ports store verbs messages wire journal pipes  the seams, and the workers' protocol
-       privileges holders idlers questions
+       privileges holders idlers questions proofs
     0  errors names units keys users devices quotas leases usage images mounts networks workspaces sessions
                                                       keyoptions sources certificates credentials clock
                                                       onetime throttle tables notices health occupants losses
@@ -45,7 +45,7 @@ Floors: who may import whom. A test holds them (setup.cfg has the contracts)::
                                                       scheduling/: who is granted which GPU, and when
                                                       the nouns: values and decisions
 
-Two protocols, a module each: verbs.py (worker and broker) and runner/protocol.py (worker, broker and
+Two protocols: verbs.py with proofs.py (worker and broker) and runner/protocol.py (worker, broker and
 runner). The database is sqlite/, and gpuadmin is the other program that opens it.
 """
 

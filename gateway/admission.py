@@ -17,7 +17,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from gateway import verbs
+from gateway import proofs, verbs
 from gateway.certificates import Trust
 from gateway.connections import Connection, Connections, Half, Peer, denied
 from gateway.credentials import Credential, refusal
@@ -49,7 +49,7 @@ MOST_HASHED = 2
 
 Matches = Callable[[str, str], bool]
 StepOf = Callable[[str, str, datetime], int | None]
-Shown = verbs.Evidence | verbs.Code | verbs.Password
+Shown = proofs.Evidence | proofs.Code | proofs.Password
 Work = Coroutine[Any, Any, None]
 
 
@@ -81,7 +81,7 @@ class Admission:
         self._hashing = asyncio.Semaphore(MOST_HASHED)
         self.changed: Callable[[], Awaitable[None]] = _nothing
 
-    def shown(self, worker: Peer, evidence: verbs.Evidence) -> None:
+    def shown(self, worker: Peer, evidence: proofs.Evidence) -> None:
         """A key or a certificate."""
         try:
             connection = self._connections.unproven_of(worker, evidence.connection)
@@ -95,7 +95,7 @@ class Admission:
         except PlatformError as error:
             self._refuse(worker, evidence, error)
 
-    def typed(self, worker: Peer, typed: verbs.Code) -> None:
+    def typed(self, worker: Peer, typed: proofs.Code) -> None:
         """An answer to a question: a verification code after her key, else a one-time code.
 
         With that she claims the keys that she has offered.
@@ -112,11 +112,11 @@ class Admission:
                 self._later(worker, connection, typed.user, self._claim(connection, account, digest, keys))
                 return
             # The one question that everybody is asked may be answered by a password where these are taken.
-            self.given(worker, verbs.Password(typed.connection, typed.user, typed.code))
+            self.given(worker, proofs.Password(typed.connection, typed.user, typed.code))
         except PlatformError as error:
             self._refuse(worker, typed, error)
 
-    def given(self, worker: Peer, given: verbs.Password) -> None:
+    def given(self, worker: Peer, given: proofs.Password) -> None:
         """A password. An unknown name costs as much time as a wrong one."""
         try:
             connection = self._connections.unproven_of(worker, given.connection)
@@ -129,7 +129,7 @@ class Admission:
         except PlatformError as error:
             self._refuse(worker, given, error)
 
-    async def _compare(self, worker: Peer, connection: Connection, given: verbs.Password) -> None:
+    async def _compare(self, worker: Peer, connection: Connection, given: proofs.Password) -> None:
         assert self.matches is not None
         who, now = (given.user[:LONGEST_NAME], connection.address), self._now()
         if self._wrong.full(who, now):
@@ -185,9 +185,9 @@ class Admission:
             raise PlatformError(Code.UNAVAILABLE, NO_SECRET)
         else:
             connection.half = Half(account.user_id, used)
-            worker.send(verbs.More(connection.id))
+            worker.send(proofs.More(connection.id))
 
-    async def _verify(self, worker: Peer, connection: Connection, typed: verbs.Code) -> None:
+    async def _verify(self, worker: Peer, connection: Connection, typed: proofs.Code) -> None:
         """The second factor, after the first. Its step of time is used up before anything is given."""
         half, now = connection.half, self._now()
         account = self._account(typed.user)
@@ -216,7 +216,7 @@ class Admission:
             certificate=certificate and certificate.key_id,
             serial=certificate and certificate.serial,
         )
-        worker.send(verbs.Ticket(connection.id, connection.ticket, used.permits))
+        worker.send(proofs.Ticket(connection.id, connection.ticket, used.permits))
 
     def _account(self, user: str) -> Account:
         account = self.accounts.get(user)
@@ -232,7 +232,7 @@ class Admission:
                 await work
             except Exception as error:
                 known = explain(error)
-                self._refuse(worker, verbs.Code(connection.id, user, "", ()), known)
+                self._refuse(worker, proofs.Code(connection.id, user, "", ()), known)
             finally:
                 connection.busy = False
 
@@ -242,7 +242,7 @@ class Admission:
     def _refuse(self, worker: Peer, shown: Shown, error: PlatformError) -> None:
         name = shown.user[:LONGEST_NAME]
         note("login_refused", connection=shown.connection, user=name, code=error.code.value)
-        worker.send(verbs.Refused(shown.connection, error.code.value, error.message))
+        worker.send(proofs.Refused(shown.connection, error.code.value, error.message))
 
 
 def _addable(blob: bytes) -> PublicKey | None:

@@ -21,10 +21,10 @@ from gateway.errors import Code, PlatformError
 from gateway.keyoptions import PLAIN, KeyOptions
 from gateway.keys import PublicKey
 from gateway.notices import Unread
+from gateway.proofs import Evidence
 from gateway.sources import side
 from gateway.store import LiveConnection, LiveSession
 from gateway.users import Account
-from gateway.verbs import Evidence
 
 MOST_OF_A_USER = 64
 MOST_CHANNELS = 1_000

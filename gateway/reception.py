@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from datetime import datetime
 
-from gateway import verbs
+from gateway import proofs, verbs
 from gateway.activity import Active
 from gateway.admission import Admission
 from gateway.broker import Broker
@@ -100,11 +100,11 @@ class Reception:
         """Serve one packet of a worker. Raises MessageError when the worker does not keep the protocol."""
         message = verbs.from_worker(data, count)
         match message:
-            case verbs.Evidence():
+            case proofs.Evidence():
                 self.admission.shown(worker, message)
-            case verbs.Code():
+            case proofs.Code():
                 self.admission.typed(worker, message)
-            case verbs.Password():
+            case proofs.Password():
                 self.admission.given(worker, message)
             case verbs.Enter():
                 self._tasks.create_task(self._enter(worker, message))

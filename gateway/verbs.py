@@ -19,6 +19,7 @@ from typing import Any
 
 from gateway.activity import Active
 from gateway.messages import MessageError, decode
+from gateway.proofs import Code, Evidence, More, Password, Refused, Sign, Signature, Ticket
 from gateway.questions import Answered, Ask, Said
 
 VERSION = 11
@@ -77,84 +78,6 @@ class Connection:
     """Broker: serve this accepted socket (one descriptor)."""
 
     connection: str
-
-
-@dataclass(frozen=True)
-class Sign:
-    """Worker, on its own socket: sign `data` with the host key `key` for this connection."""
-
-    connection: str
-    key: bytes
-    algorithm: bytes
-    data: bytes
-
-
-@dataclass(frozen=True)
-class Signature:
-    """Broker, on that socket: the signature blob, empty when it will not sign."""
-
-    signature: bytes
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """Worker: `user` signed `signed` (RFC 4252 section 7) with `key`."""
-
-    connection: str
-    user: str
-    key: bytes
-    signed: bytes
-    signature: bytes
-
-
-@dataclass(frozen=True)
-class Code:
-    """Worker: `user` has typed `code` where she was asked for one, and her client has offered keys before.
-
-    Nothing proves that these MOST_OFFERED blobs at most are hers; one that signs at her next login is.
-    """
-
-    connection: str
-    user: str
-    code: str
-    offered: tuple[bytes, ...]
-
-
-@dataclass(frozen=True)
-class Password:
-    """Worker: `user` has given this password."""
-
-    connection: str
-    user: str
-    password: str
-
-
-@dataclass(frozen=True)
-class More:
-    """Broker: what was shown holds and is not enough; a verification code is wanted beside it."""
-
-    connection: str
-
-
-@dataclass(frozen=True)
-class Ticket:
-    """Broker: the connection is this user's; every later verb about it needs `ticket`.
-
-    `permits` are of certificates.PERMITS. Only the worker can hold her to them.
-    """
-
-    connection: str
-    ticket: str
-    permits: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Refused:
-    """Broker: there is no ticket. `code` is a gateway.errors.Code value; `denied` tells nobody why."""
-
-    connection: str
-    code: str
-    message: str
 
 
 @dataclass(frozen=True)

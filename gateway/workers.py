@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from hashlib import sha256
 
-from gateway import verbs, wire
+from gateway import proofs, verbs, wire
 from gateway.connections import Connections, Peer
 from gateway.errors import PlatformError
 from gateway.hostkeys import HostKeys
@@ -81,7 +81,7 @@ class Worker(Peer):
         except MessageError:
             self.kill()
             return
-        self._sign.send(encode(verbs.Signature(signature)))
+        self._sign.send(encode(proofs.Signature(signature)))
 
 
 class Workers:
@@ -235,7 +235,7 @@ class Workers:
 
     def _sign(self, worker: Worker, data: bytes) -> bytes:
         message = decode(data, verbs.SIGNING)
-        if not isinstance(message, verbs.Sign):
+        if not isinstance(message, proofs.Sign):
             raise MessageError("only requests to sign come here")
         if not self._connections.may_sign(worker, message.connection, message.data):
             return b""

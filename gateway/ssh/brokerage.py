@@ -11,14 +11,15 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
-from gateway import verbs, wire
+from gateway import proofs, verbs, wire
 from gateway.activity import Active
 from gateway.errors import Code, PlatformError
 from gateway.messages import MessageError, encode
 from gateway.ports import PipeSet, Progress
 from gateway.questions import Answered, Ask, Said, Say
 
-Verdict = verbs.Ticket | verbs.More
+Verdict = proofs.Ticket | proofs.More
+Shown = proofs.Evidence | proofs.Code | proofs.Password
 
 
 class Brokerage:
@@ -43,7 +44,9 @@ class Brokerage:
         """Start to read on the running loop; `lost` is called when the broker is gone."""
         self._line = wire.PacketSocket(self._sock, self._received, self._gone)
 
-    def authenticate(self, evidence: verbs.Evidence | verbs.Code | verbs.Password) -> asyncio.Future[Verdict]:
+    def authenticate(
+        self, evidence: proofs.Evidence | proofs.Code | proofs.Password
+    ) -> asyncio.Future[Verdict]:
         """The ticket, or that more is wanted; else the PlatformError that the broker names."""
         ticket: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
         self._tickets[evidence.connection] = ticket
@@ -146,7 +149,7 @@ class Brokerage:
                 self.authorities = frozenset(message.keys)
             case verbs.Connection():
                 self.arrived(message.connection, socket.socket(fileno=fds[0]))
-            case verbs.Ticket() | verbs.More() | verbs.Refused():
+            case proofs.Ticket() | proofs.More() | proofs.Refused():
                 self._judged(message)
             case verbs.Progress():
                 if message.request in self._progress:
@@ -161,11 +164,11 @@ class Brokerage:
             case verbs.Announce():
                 self.announced(message.connection, message.message)
 
-    def _judged(self, message: Verdict | verbs.Refused) -> None:
+    def _judged(self, message: Verdict | proofs.Refused) -> None:
         ticket = self._tickets.pop(message.connection, None)
         if ticket is None or ticket.done():
             return
-        if not isinstance(message, verbs.Refused):
+        if not isinstance(message, proofs.Refused):
             ticket.set_result(message)
         else:
             ticket.set_exception(PlatformError(Code(message.code), message.message))

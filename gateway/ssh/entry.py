@@ -12,10 +12,10 @@ from collections.abc import Callable
 
 from gateway.errors import PlatformError
 from gateway.ports import PipeSource, Progress, Runner
+from gateway.proofs import Code, Evidence, More, Password
 from gateway.questions import Say
 from gateway.ssh.brokerage import Brokerage
 from gateway.ssh.tasks import Tasks
-from gateway.verbs import Code, Evidence, More, Password
 
 REASON_WITHIN = 2.0
 """Seconds for the broker to say why a runner's line ended, before the person is told something general."""

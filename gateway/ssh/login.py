@@ -17,7 +17,7 @@ from asyncssh.misc import ProtocolError
 from asyncssh.packet import String
 from asyncssh.public_key import decode_ssh_public_key
 
-from gateway import verbs
+from gateway import proofs, verbs
 from gateway.certificates import Certificate, is_certificate
 from gateway.errors import Code, PlatformError
 from gateway.ssh.entry import Entry
@@ -53,7 +53,7 @@ class Login(Transport):
         self.entry = entry
         self._keys = keys
         self._authorities = authorities
-        self._evidence: verbs.Evidence | verbs.Code | verbs.Password | None = None
+        self._evidence: proofs.Evidence | proofs.Code | proofs.Password | None = None
         self._offered: list[bytes] = []
         self._code_of: str | None = None
         self._tries = 0
@@ -71,7 +71,7 @@ class Login(Transport):
         # Whether a security key must be touched is an option of the key's, which only the broker knows.
         if not decode_ssh_public_key(known).verify(signed, signature):
             return False
-        self._evidence = verbs.Evidence(self.id, username, key_data, signed, signature)
+        self._evidence = proofs.Evidence(self.id, username, key_data, signed, signature)
         return True
 
     def _known(self, user: str, shown: bytes) -> bytes | None:
@@ -147,7 +147,7 @@ class Login(Transport):
         """Take the password to the broker. Never suspends."""
         if len(password) > LONGEST_CODE:
             return False
-        self._evidence = verbs.Password(self.id, username, password)
+        self._evidence = proofs.Password(self.id, username, password)
         return True
 
     async def get_kbdint_challenge(self, username: str, lang: str, submethods: str) -> Challenge:
@@ -161,5 +161,5 @@ class Login(Transport):
         """Take the answer to the broker. Never suspends."""
         if len(responses) != 1 or len(responses[0]) > LONGEST_CODE:
             return False
-        self._evidence = verbs.Code(self.id, username, responses[0], tuple(self._offered))
+        self._evidence = proofs.Code(self.id, username, responses[0], tuple(self._offered))
         return True

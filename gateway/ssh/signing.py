@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import asyncssh
 
-from gateway import verbs
+from gateway import proofs, verbs
 from gateway.messages import LIMIT, MessageError, decode, encode
 
 ANSWER_WITHIN = 10.0
@@ -30,7 +30,7 @@ class Signer:
     def sign(self, connection: str, key: bytes, algorithm: bytes, data: bytes) -> bytes:
         """The signature blob. Raises asyncssh.KeyExchangeFailed when the broker gives none."""
         try:
-            self._sock.send(encode(verbs.Sign(connection, key, algorithm, data)))
+            self._sock.send(encode(proofs.Sign(connection, key, algorithm, data)))
             signature: bytes = decode(self._sock.recv(LIMIT), verbs.SIGNING).signature
         except (OSError, MessageError) as error:
             # A late answer would be taken for the next question's.

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from gateway import verbs
+from gateway import proofs
 from gateway.admission import Admission
 from gateway.connections import Connection, Connections
 from gateway.desk import Desk
@@ -68,7 +68,7 @@ class Door:
         self, connection: Connection, user: str, code: str, *offered: bytes, worker: Worker | None = None
     ) -> Any:
         """The worker carries a code here, and the keys that were offered: the answer."""
-        return await self._answer(verbs.Code(connection.id, user, code, offered), worker or self.worker)
+        return await self._answer(proofs.Code(connection.id, user, code, offered), worker or self.worker)
 
     async def show(self, connection: Connection, user: str, key: Any, session_id: bytes = b"") -> Any:
         """The same with a signature."""
@@ -77,7 +77,7 @@ class Door:
 
     async def _answer(self, message: Any, worker: Worker) -> Any:
         before = len(worker.told)
-        if isinstance(message, verbs.Code):
+        if isinstance(message, proofs.Code):
             self.admission.typed(worker, message)
         else:
             self.admission.shown(worker, message)
@@ -107,7 +107,7 @@ async def a_door(state: Path) -> AsyncIterator[Door]:
 
 def denied(answer: Any) -> bool:
     """Whether an answer is the one that everybody gets who is not let in."""
-    return isinstance(answer, verbs.Refused) and (answer.code, answer.message) == (
+    return isinstance(answer, proofs.Refused) and (answer.code, answer.message) == (
         "denied",
         "Permission denied.",
     )

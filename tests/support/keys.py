@@ -17,7 +17,7 @@ from asyncssh.public_key import decode_ssh_public_key
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, utils
 
-from gateway.verbs import Evidence
+from gateway.proofs import Evidence
 
 _PRESENT = 1
 _APPLICATION = b"ssh:"

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from gateway import verbs
+from gateway import proofs
 from gateway.admission import CLAIMED, MOST_WRONG, UNCLAIMED
 from gateway.onetime import Enrolment
 from tests.support.door import BOBS, CODE, Door, Worker, a_door, denied
@@ -27,7 +27,7 @@ async def door(tmp_path: Path) -> AsyncIterator[Door]:
 
 
 def claimed(answer: Any) -> bool:
-    return isinstance(answer, verbs.Refused) and (answer.code, answer.message) == ("unavailable", CLAIMED)
+    return isinstance(answer, proofs.Refused) and (answer.code, answer.message) == ("unavailable", CLAIMED)
 
 
 def keys(door: Door) -> list[bytes]:
@@ -41,7 +41,7 @@ async def test_a_code_and_then_its_key_are_a_login(door: Door) -> None:
     assert not first.ticket
     assert keys(door) == []
     ticket = await door.show(second, "alice", MINE)
-    assert isinstance(ticket, verbs.Ticket)
+    assert isinstance(ticket, proofs.Ticket)
     assert (second.user, second.credential.fingerprint) == ("alice", fingerprint(MINE))
     assert keys(door) == [MINE.blob]
     events = [row["verb"] for row in door.store._db.rows("select verb from event order by id desc limit 2")]
@@ -62,7 +62,7 @@ async def test_only_keys_that_were_offered_with_the_code_and_sign_become_hers(do
         assert denied(await door.show(connection, user, key))
     assert denied(await door.show(connection, "alice", MINE, session_id=b"9" * 32))
     assert keys(door) == []
-    assert isinstance(await door.show(connection, "alice", MINE), verbs.Ticket)
+    assert isinstance(await door.show(connection, "alice", MINE), proofs.Ticket)
 
 
 async def test_a_code_is_good_for_its_user_and_of_the_connections_own_worker(door: Door) -> None:
@@ -83,7 +83,7 @@ async def test_a_code_is_used_once_by_whoever_is_first(door: Door) -> None:
         door.admission.shown(door.worker, evidence(connection.id, connection.session_id, "alice", key))
     await until(lambda: len(door.worker.told) == before + 2)
     first, second = door.worker.told[before:]
-    assert isinstance(first, verbs.Ticket)
+    assert isinstance(first, proofs.Ticket)
     assert denied(second)
     assert keys(door) == [MINE.blob]
 
@@ -115,7 +115,7 @@ async def test_nothing_else_is_heard_while_a_key_is_registered(door: Door) -> No
     await until(lambda: len(door.worker.told) == before + 2)
     first, second = door.worker.told[before:]
     assert denied(first)
-    assert isinstance(second, verbs.Ticket)
+    assert isinstance(second, proofs.Ticket)
 
 
 async def test_who_left_while_her_key_was_registered_has_no_ticket(door: Door) -> None:

@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 
-from gateway import pipes, verbs, wire
+from gateway import pipes, proofs, verbs, wire
 from gateway.errors import Code, PlatformError
 from gateway.messages import LIMIT, encode
 from gateway.ssh.brokerage import Brokerage
 from tests.support.descriptors import held
 from tests.support.world import until
 
-EVIDENCE = verbs.Evidence("c1", "alice", b"k", b"d", b"s")
+EVIDENCE = proofs.Evidence("c1", "alice", b"k", b"d", b"s")
 
 
 @pytest.fixture(autouse=True)
@@ -142,11 +142,11 @@ async def test_an_answer_in_the_turn_of_its_cancellation_is_closed(lines: Lines)
 async def test_a_ticket_or_none(lines: Lines) -> None:
     ticket = lines.brokerage.authenticate(EVIDENCE)
     assert await lines.asked() == EVIDENCE
-    lines.answer(verbs.Ticket("c2", "another's", ()))
-    lines.answer(verbs.Ticket("c1", "t1", ("pty",)))
-    assert await ticket == verbs.Ticket("c1", "t1", ("pty",))
+    lines.answer(proofs.Ticket("c2", "another's", ()))
+    lines.answer(proofs.Ticket("c1", "t1", ("pty",)))
+    assert await ticket == proofs.Ticket("c1", "t1", ("pty",))
     refused = lines.brokerage.authenticate(EVIDENCE)
-    lines.answer(verbs.Refused("c1", "denied", "Permission denied."))
+    lines.answer(proofs.Refused("c1", "denied", "Permission denied."))
     with pytest.raises(PlatformError) as caught:
         await refused
     assert caught.value.code is Code.DENIED
@@ -156,7 +156,7 @@ async def test_a_connection_that_ended_waits_for_no_ticket(lines: Lines) -> None
     ticket = lines.brokerage.authenticate(EVIDENCE)
     lines.brokerage.gone("c1")
     assert ticket.cancelled()
-    lines.answer(verbs.Ticket("c1", "late", ()))
+    lines.answer(proofs.Ticket("c1", "late", ()))
     lines.answer(verbs.End("c1", None, "sync"))
     await until(lambda: lines.ended)
 

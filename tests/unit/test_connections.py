@@ -14,9 +14,9 @@ from gateway.connections import NOBODY, Connection, Connections
 from gateway.errors import Code, PlatformError
 from gateway.evidence import proves
 from gateway.keyoptions import KeyOptions
+from gateway.proofs import Evidence
 from gateway.store import LiveSession
 from gateway.users import Account
-from gateway.verbs import Evidence
 from tests.support.certificates import Authority, Certified, forged
 from tests.support.keys import AnyKey, Key, SecurityKey, every_kind, evidence, fingerprint, request
 from tests.support.stores import NOW

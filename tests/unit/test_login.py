@@ -14,7 +14,7 @@ from asyncssh.packet import Boolean, Byte, String
 
 from gateway import connections as limits
 from gateway.certificates import Trust
-from gateway.verbs import Evidence
+from gateway.proofs import Evidence
 from tests.support.certificates import Authority
 from tests.support.front import Front, front, until
 

@@ -13,7 +13,7 @@ from typing import Any, cast
 import pyotp
 import pytest
 
-from gateway import verbs
+from gateway import proofs
 from gateway.admission import MOST_WRONG
 from gateway.connections import Connection
 from gateway.credentials import refusal
@@ -55,7 +55,7 @@ async def takes(tmp_path: Path) -> AsyncIterator[Door]:
 async def give(door: Door, connection: Connection, user: str, password: str) -> Any:
     """A worker carries a password here: the answer."""
     before = len(door.worker.told)
-    door.admission.given(door.worker, verbs.Password(connection.id, user, password))
+    door.admission.given(door.worker, proofs.Password(connection.id, user, password))
     await until(lambda: len(door.worker.told) > before)
     return door.worker.told[-1]
 
@@ -64,11 +64,11 @@ async def test_only_hers_and_only_where_they_are_taken(takes: Door) -> None:
     for user, word in (("bob", "wrong"), ("alice", PASSWORD), ("alice", ""), ("nobody", PASSWORD), ("", "")):
         assert denied(await give(takes, takes.keyed(), user, word))
     connection = takes.keyed()
-    assert isinstance(await give(takes, connection, "bob", PASSWORD), verbs.Ticket)
+    assert isinstance(await give(takes, connection, "bob", PASSWORD), proofs.Ticket)
     assert (connection.user, connection.credential.fingerprint) == ("bob", "password")
     assert KEPT not in repr(connection.credential)
     # The same to the question that everybody is asked.
-    assert isinstance(await takes.type(takes.keyed(), "bob", PASSWORD), verbs.Ticket)
+    assert isinstance(await takes.type(takes.keyed(), "bob", PASSWORD), proofs.Ticket)
     takes.admission.matches = None
     assert denied(await give(takes, takes.keyed(), "bob", PASSWORD))
     assert denied(await takes.type(takes.keyed(), "bob", PASSWORD))
@@ -92,18 +92,18 @@ async def test_who_guesses_must_wait(takes: Door) -> None:
     for _ in range(MOST_WRONG):
         assert denied(await give(takes, takes.keyed(), "bob", "wrong"))
     assert denied(await give(takes, takes.keyed(), "bob", PASSWORD))
-    assert isinstance(await give(takes, takes.keyed("192.0.2.2"), "bob", PASSWORD), verbs.Ticket)
+    assert isinstance(await give(takes, takes.keyed("192.0.2.2"), "bob", PASSWORD), proofs.Ticket)
     takes.time += timedelta(hours=1)
-    assert isinstance(await give(takes, takes.keyed(), "bob", PASSWORD), verbs.Ticket)
+    assert isinstance(await give(takes, takes.keyed(), "bob", PASSWORD), proofs.Ticket)
 
 
 async def test_a_second_factor_is_asked_for_all_the_same(takes: Door) -> None:
     takes.store.set_secret("bob", SECRET, "root", NOW)
     await takes.learn()
     connection = takes.keyed()
-    assert await give(takes, connection, "bob", PASSWORD) == verbs.More(connection.id)
+    assert await give(takes, connection, "bob", PASSWORD) == proofs.More(connection.id)
     assert denied(await give(takes, connection, "bob", PASSWORD))
-    assert isinstance(await takes.type(connection, "bob", pyotp.TOTP(SECRET).at(NOW)), verbs.Ticket)
+    assert isinstance(await takes.type(connection, "bob", pyotp.TOTP(SECRET).at(NOW)), proofs.Ticket)
 
 
 async def test_who_came_in_by_an_older_password_is_out(takes: Door) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from gateway import pipes, questions, verbs, wire
+from gateway import pipes, proofs, questions, verbs, wire
 from gateway.activity import Active
 from gateway.admission import Admission
 from gateway.connections import Connections
@@ -61,13 +61,13 @@ class House:
         """The worker says something."""
         self.reception.receive(self.worker, encode(message), 0)
 
-    def log_in(self, session_id: bytes = b"1" * 32) -> verbs.Ticket:
+    def log_in(self, session_id: bytes = b"1" * 32) -> proofs.Ticket:
         """A connection of alice's."""
         connection = self.connections.arrive(self.worker, "192.0.2.1:4", self.world.time)
         self.connections.may_sign(self.worker, connection.id, session_id)
         self.say(evidence(connection.id, session_id, "alice", ALICE))
         ticket = self.worker.told.pop()
-        assert isinstance(ticket, verbs.Ticket)
+        assert isinstance(ticket, proofs.Ticket)
         return ticket
 
     async def enter(self, ticket: str) -> None:
@@ -124,8 +124,8 @@ async def test_every_refusal_of_evidence_reads_the_same(house: House) -> None:
     connection = house.connections.arrive(house.worker, "", house.world.time)
     house.connections.may_sign(house.worker, connection.id, b"1" * 32)
     for user in ("alice", "bob", "nobody", "\udc80", "x" * 900):
-        house.say(verbs.Evidence(connection.id, user, ALICE.blob, b"", b""))
-    assert set(house.worker.told) == {verbs.Refused(connection.id, "denied", "Permission denied.")}
+        house.say(proofs.Evidence(connection.id, user, ALICE.blob, b"", b""))
+    assert set(house.worker.told) == {proofs.Refused(connection.id, "denied", "Permission denied.")}
 
 
 @pytest.mark.parametrize("how", ["revoked", "left"])

@@ -11,7 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 import pyotp
 import pytest
 
-from gateway import verbs
+from gateway import proofs
 from gateway.admission import MOST_UNVERIFIED, NO_SECRET
 from gateway.keys import PublicKey
 from gateway.sqlite.store import Store
@@ -72,11 +72,11 @@ async def asks(door: Door) -> Door:
 
 async def test_a_key_alone_is_half_a_login(asks: Door) -> None:
     connection = asks.keyed()
-    assert await asks.show(connection, "bob", BOBS) == verbs.More(connection.id)
+    assert await asks.show(connection, "bob", BOBS) == proofs.More(connection.id)
     assert not connection.ticket
     assert denied(await asks.type(connection, "bob", "000000"))
     assert not connection.ticket
-    assert isinstance(await asks.type(connection, "bob", code(NOW)), verbs.Ticket)
+    assert isinstance(await asks.type(connection, "bob", code(NOW)), proofs.Ticket)
     assert connection.user == "bob"
 
 
@@ -89,7 +89,7 @@ async def test_a_code_without_the_key_is_nothing(asks: Door) -> None:
         assert denied(await asks.type(half, user, code(NOW)))
     assert denied(await asks.show(half, "alice", BOBS))
     assert denied(await asks.show(half, "bob", Key("ssh-ed25519")))
-    assert isinstance(await asks.type(half, "bob", code(NOW)), verbs.Ticket)
+    assert isinstance(await asks.type(half, "bob", code(NOW)), proofs.Ticket)
 
 
 async def test_a_code_is_good_once_and_none_before_it(asks: Door) -> None:
@@ -98,10 +98,10 @@ async def test_a_code_is_good_once_and_none_before_it(asks: Door) -> None:
         await asks.show(connection, "bob", BOBS)
         return await asks.type(connection, "bob", typed)
 
-    assert isinstance(await tried(code(NOW)), verbs.Ticket)
+    assert isinstance(await tried(code(NOW)), proofs.Ticket)
     assert denied(await tried(code(NOW)))
     assert denied(await tried(code(NOW - timedelta(seconds=STEP))))
-    assert isinstance(await tried(code(NOW + timedelta(seconds=STEP))), verbs.Ticket)
+    assert isinstance(await tried(code(NOW + timedelta(seconds=STEP))), proofs.Ticket)
 
 
 async def test_who_guesses_must_wait_though_she_has_the_key(asks: Door) -> None:
@@ -112,7 +112,7 @@ async def test_who_guesses_must_wait_though_she_has_the_key(asks: Door) -> None:
     await asks.show(connection, "bob", BOBS)
     assert denied(await asks.type(connection, "bob", code(NOW)))
     asks.time += timedelta(hours=1)
-    assert isinstance(await asks.type(connection, "bob", code(asks.time)), verbs.Ticket)
+    assert isinstance(await asks.type(connection, "bob", code(asks.time)), proofs.Ticket)
 
 
 @pytest.mark.parametrize("how", ["disabled", "key removed", "secret changed"])
@@ -142,11 +142,11 @@ async def test_a_group_asks_all_of_its_members(door: Door) -> None:
     door.store.set_secret("bob", SECRET, "root", NOW)
     await door.learn()
     connection = door.keyed()
-    assert await door.show(connection, "bob", BOBS) == verbs.More(connection.id)
+    assert await door.show(connection, "bob", BOBS) == proofs.More(connection.id)
     door.store.drop_secret("bob", "root", NOW)
     door.store.ask_group("vision", False, "root", NOW)
     await door.learn()
-    assert isinstance(await door.show(door.keyed(), "bob", BOBS), verbs.Ticket)
+    assert isinstance(await door.show(door.keyed(), "bob", BOBS), proofs.Ticket)
 
 
 # With OpenSSH's client and a live worker.

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway import verbs
+from gateway import proofs, verbs
 from gateway.messages import LIMIT, MessageError, decode, encode
 
 EVERY = {**verbs.FROM_WORKER, **verbs.FROM_BROKER, **verbs.SIGNING}
@@ -113,7 +113,7 @@ def test_a_worker_may_not_say(data: bytes) -> None:
         (verbs.Connection("1"), 1),
         (verbs.Entered(1, ""), 1),
         (verbs.Piped(1, 2), 12),
-        (verbs.Ticket("1", "2", ()), 0),
+        (proofs.Ticket("1", "2", ()), 0),
     ],
 )
 def test_surplus_and_missing_descriptors_are_refused(message: Any, right: int) -> None:

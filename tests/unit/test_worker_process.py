@@ -15,7 +15,7 @@ from pathlib import Path
 import asyncssh
 import pytest
 
-from gateway import verbs
+from gateway import proofs, verbs
 from gateway.connections import Connection
 from gateway.errors import Code, PlatformError
 from gateway.messages import encode
@@ -212,11 +212,11 @@ async def test_a_worker_that_lies_gets_nothing(here: Front) -> None:
     worker.send = lambda message, descriptors=(): sent.append(message)  # type: ignore[method-assign,assignment,misc]
     connection: Connection = here.connections.arrive(worker, "192.0.2.1:1", here.reception.moment())
     here.connections.may_sign(worker, connection.id, b"1" * 32)
-    lies = verbs.Evidence(connection.id, "alice", b"", b"", b"")
+    lies = proofs.Evidence(connection.id, "alice", b"", b"", b"")
     here.reception.receive(worker, encode(lies), 0)
     here.reception.receive(worker, encode(verbs.Enter(1, "0" * 32)), 0)
     await until(lambda: len(sent) == 2)
-    assert sent[0] == verbs.Refused(connection.id, "denied", "Permission denied.")
+    assert sent[0] == proofs.Refused(connection.id, "denied", "Permission denied.")
     assert sent[1] == verbs.Failed(1, "denied", "Permission denied.")
     assert here.behind.entered == []
 

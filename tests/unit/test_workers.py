@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from gateway import verbs, wire
+from gateway import proofs, verbs, wire
 from gateway.admission import Admission
 from gateway.connections import Connections
 from gateway.evidence import proves
@@ -117,7 +117,7 @@ async def test_descriptors_from_a_worker_end_it_and_are_closed(trial: Trial) -> 
     assert held() <= before
 
 
-@pytest.mark.parametrize("said", [b"nonsense", encode(verbs.Signature(b"")), b"x" * LIMIT])
+@pytest.mark.parametrize("said", [b"nonsense", encode(proofs.Signature(b"")), b"x" * LIMIT])
 async def test_nonsense_on_the_signing_line_ends_it(trial: Trial, said: bytes) -> None:
     trial.sign.send(said)
     assert await trial.ended()
@@ -125,9 +125,9 @@ async def test_nonsense_on_the_signing_line_ends_it(trial: Trial, said: bytes) -
 
 async def test_nothing_is_signed_for_a_connection_of_nobody(trial: Trial) -> None:
     key = trial.workers._keys.public()[0]
-    trial.sign.send(encode(verbs.Sign("0" * 16, key, b"ssh-ed25519", b"1" * 32)))
+    trial.sign.send(encode(proofs.Sign("0" * 16, key, b"ssh-ed25519", b"1" * 32)))
     data = await asyncio.get_running_loop().sock_recv(trial.sign, LIMIT)
-    assert verbs.decode(data, verbs.SIGNING) == verbs.Signature(b"")
+    assert verbs.decode(data, verbs.SIGNING) == proofs.Signature(b"")
 
 
 async def test_a_worker_that_hangs_up_is_ended(trial: Trial) -> None:
