@@ -21,7 +21,10 @@ class Tasks:
 
     def create_task(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Start `work`; the group awaits it."""
-        return self._group.create_task(_reported(work))
+        task = self._group.create_task(_reported(work))
+        # A group that ends cancels what has not begun: Python complains of work that nobody awaited.
+        task.add_done_callback(lambda _: work.close())
+        return task
 
 
 async def _reported(work: Coroutine[Any, Any, None]) -> None:
