@@ -274,9 +274,9 @@ def test_databases_of_before_keep_what_everybody_ran(tmp_path: Path) -> None:
         rows = [(1, "x"), (2, "x"), (3, "y"), (4, "x")]
         database.conn.executemany(
             "insert into image_version (id, ref, name, version, flavour, digest, channel, built_at)"
-            " values (?1, ?2 || ':' || ?1, ?2, ?1, 'cpu', 'sha256:' || ?1, 'stable', ?3)",
+            " values (:id, :name || ':' || :id, :name, :id, 'cpu', 'sha256:' || :id, 'stable', :at)",
             # The first was built again after the others.
-            [(id_, name, stamp(NOW) + ("2" if id_ == 1 else "1")) for id_, name in rows],
+            [{"id": id_, "name": name, "at": stamp(NOW) + ("2" if id_ == 1 else "1")} for id_, name in rows],
         )
         database.execute("insert into meta values ('default_image', 'x')")
     with closing(open_store(state)) as store:
