@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from gateway.privileges import raise_limit
 from tests.support import images
@@ -25,8 +26,14 @@ NVIDIA = ROOT / "tests" / "support" / "nvidia"
 
 
 def pytest_configure() -> None:
-    """Many descriptors, as the product's processes have; Debian 13's sudo leaves its caller 1,024."""
+    """Many descriptors, as the product's processes have; Debian 13's sudo leaves its caller 1,024.
+
+    An example may last as long as the machine needs for it.
+    """
     raise_limit()
+    patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.register_profile("patient", patient)
+    settings.load_profile("patient")
 
 
 @pytest.fixture(scope="session", autouse=True)
